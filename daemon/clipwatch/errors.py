@@ -1,0 +1,107 @@
+"""One exception tree, sorted by *who must act*.
+
+The image (`FileRejected`), the operator (`ConfigError`, `ModelError`, `StoreRejected`, `LockHeld`),
+time (`FolderUnavailable`, `FileNotReady`, `StoreUnavailable`), or us (anything else: a bug).
+Exceptions of libraries are translated where they enter, `from` their cause.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class ClipwatchError(Exception):
+    """Something a person can understand and, with `hint`, cure."""
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def sentence(self) -> str:
+        """The message and the cure on one line, as the command line prints it."""
+        return f"{self.message} {self.hint}".strip()
+
+
+class ConfigError(ClipwatchError):
+    """The configuration or the command line is wrong; trying again changes nothing."""
+
+    exit_status = 2
+
+
+class ModelError(ClipwatchError):
+    """The model file is missing, broken, or not what it must be; trying again changes nothing."""
+
+    exit_status = 2
+
+
+class LockHeld(ClipwatchError):
+    """Another process owns the embedded store or the folder."""
+
+    exit_status = 4
+
+
+class FolderUnavailable(ClipwatchError):
+    """A watched folder is absent, replaced or not mounted; removals wait until it is back."""
+
+
+class FileNotReady(ClipwatchError):
+    """A file is still changing, or went away while it was looked at; look again later."""
+
+
+class RejectReason(StrEnum):
+    """Why a file has no point; each value is a stable word of the log and of `verify`."""
+
+    EMPTY = "empty"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    UNSUPPORTED = "unsupported"
+    TOO_LARGE = "too_large"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    CRASHED = "crashed"
+    NOT_REGULAR = "not_regular"
+    UNREADABLE = "unreadable"
+    BAD_VECTOR = "bad_vector"
+    STORE_REFUSED = "store_refused"
+
+
+class FileRejected(ClipwatchError):
+    """One file cannot have a point until it, or the limits, change."""
+
+    def __init__(self, reason: RejectReason, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+class StoreUnavailable(ClipwatchError):
+    """The store does not answer now; the same call may succeed later.
+
+    *retry_after_seconds* is what the store asked for, or None.
+    """
+
+    exit_status = 3
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_seconds: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class CollectionMissing(StoreUnavailable):
+    """The collection itself is gone (a 404 that names it); it is created again and filled anew."""
+
+
+class StoreRejected(ClipwatchError):
+    """The store refuses, and will refuse again until the operator acts."""
+
+
+class RequestTooLarge(StoreRejected):
+    """The request was over the store's, or a proxy's, size limit; a smaller one may pass."""
+
+
+class PointRefused(StoreRejected):
+    """The store refuses what was sent (400, 422); one point of the request may be the poison."""

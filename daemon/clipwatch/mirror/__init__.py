@@ -1,0 +1,1 @@
+"""Folder against collection: plan, pass, verify, ledger."""

@@ -1,0 +1,1 @@
+"""The daemon: wait, pass, report, back off."""

@@ -1,0 +1,122 @@
+"""The promise of a store; the mirror knows nothing else of Qdrant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from clipwatch.records import LedgerRow, Point, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A point that the store will never take, and its words for why."""
+
+    point: Point
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer of a search."""
+
+    id: str
+    score: float
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """A point as it lies in the collection; *vector* only where it was asked for."""
+
+    id: str
+    payload: dict[str, Any]
+    vector: Vector | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """What `status` and `check` tell: e.g. kind "embedded" or "server", address, version, collection state."""
+
+    kind: str
+    address: str
+    version: str
+    collection: str
+    details: Mapping[str, Any]
+
+
+class Store(Protocol):
+    """Points of one collection.
+
+    Every call is idempotent and may be repeated. Returning means durable. Nothing but
+    `StoreUnavailable` (time heals it), `CollectionMissing` (a 404 that names the collection) and
+    `StoreRejected` (the operator must act) is raised. Safe to call from several threads.
+    Ids are canonical UUID text. Nothing here ever creates or drops a collection but `ensure`.
+    """
+
+    def ensure(self, width: int) -> None:
+        """Create the collection (cosine, *width*) with its payload indexes where missing.
+
+        Raises `ConfigError` where one exists with another width or distance; never recreates.
+        """
+        ...
+
+    def upsert(self, points: Sequence[Point]) -> tuple[Refusal, ...]:
+        """Write all *points*; those that the store refuses for their own sake are isolated and returned.
+
+        Splits by bytes and by the store's size limits. Vectors must be finite and non-zero (ValueError).
+        """
+        ...
+
+    def refresh(self, payloads: Mapping[str, Mapping[str, Any]]) -> None:
+        """Merge keys into the payloads of points by id; vectors stay; absent ids are ignored."""
+        ...
+
+    def delete(self, folder: str, ids: Sequence[str]) -> None:
+        """Remove points by id, of *folder* only: an id under another folder's name is left alone."""
+        ...
+
+    def delete_folder(self, folder: str) -> int:
+        """Remove every point under *folder*; how many there were."""
+        ...
+
+    def ledger(self, folder: str) -> Iterator[Sequence[LedgerRow]]:
+        """Everything the collection says of *folder*, in pages. A payload that is not ours has model ""."""
+        ...
+
+    def rows(self, ids: Sequence[str]) -> dict[str, LedgerRow]:
+        """The rows of those *ids* that exist."""
+        ...
+
+    def paths(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """The paths of those *ids* that exist."""
+        ...
+
+    def vectors(self, contents: Sequence[str], model: str) -> dict[str, tuple[Vector, dict[str, Any]]]:
+        """For each content hash that some point, of any folder, has a vector of *model* for: it and that payload."""
+        ...
+
+    def count(self, folder: str | None = None) -> int:
+        """Exact number of points, of *folder* or of the whole collection."""
+        ...
+
+    def folders(self) -> dict[str, int]:
+        """Exact number of points under each folder name."""
+        ...
+
+    def search(self, vector: Vector, limit: int, *, model: str, filters: Mapping[str, str] | None = None) -> list[Hit]:
+        """The nearest points made by *model*, best first; *filters* are payload equalities."""
+        ...
+
+    def points(self, *, vectors: bool) -> Iterator[StoredPoint]:
+        """Every point, in id order."""
+        ...
+
+    def info(self) -> StoreInfo:
+        """What the store says of itself."""
+        ...
+
+    def close(self) -> None:
+        """Let go; the store cannot be used afterwards."""
+        ...
