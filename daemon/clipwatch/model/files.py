@@ -1,0 +1,106 @@
+"""Which files make up the model at a path.
+
+A folder may hold, in Hugging Face's layout, a vision tower under one of `VISION_NAMES` (the first that exists is taken;
+`bundle.json` may name another), a text tower, `tokenizer.json` and `preprocessor_config.json`. A single file has the
+same neighbours: those in its folder, and in the folder above where its own is called `onnx`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from clipwatch.errors import ModelError
+from clipwatch.model.bundle import Bundle, read_bundle
+
+VISION_NAMES: Final = (
+    "clip_vision.onnx",
+    "vision_model.onnx",
+    "onnx/vision_model.onnx",
+    "model.onnx",
+    "onnx/model.onnx",
+)
+TEXT_NAMES: Final = ("clip_text.onnx", "text_model.onnx", "onnx/text_model.onnx")
+TOKENIZER_NAME: Final = "tokenizer.json"
+PREPROCESSOR_NAMES: Final = ("preprocessor_config.json", "processor_config.json")
+BUNDLE_NAME: Final = "bundle.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """What was found; only the vision tower must be there."""
+
+    folder: Path
+    vision: Path
+    text: Path | None
+    tokenizer: Path | None
+    preprocessor: Path | None
+    bundle: Bundle | None
+    demonstration: bool
+
+
+def demonstration_folder() -> Path:
+    """The small model that ships inside the package."""
+    return Path(str(resources.files("clipwatch.model"))) / "demonstration"
+
+
+def locate(path: str, *, explicit_path: bool) -> ModelFiles:
+    """The files of the model at *path* (a file or a folder).
+
+    Where nothing is there: the demonstration model, unless *explicit_path* says that a person asked for *path*.
+    Raises `ModelError`.
+    """
+    named = Path(path)
+    if not named.exists():
+        if explicit_path:
+            raise ModelError(
+                f"There is no model at {path}.",
+                hint="Get one with `clipwatch model fetch`, or correct model.path.",
+            )
+        return _folder(demonstration_folder())
+    return _folder(named) if named.is_dir() else _file(named)
+
+
+def _folder(folder: Path) -> ModelFiles:
+    bundle = read_bundle(folder / BUNDLE_NAME)
+    if bundle is not None:
+        vision = folder / bundle.vision_file
+        if not vision.is_file():
+            raise ModelError(f"{folder / BUNDLE_NAME} names {bundle.vision_file}, which is not there.")
+        return _files(folder, vision, bundle)
+    found = _first(folder, VISION_NAMES)
+    if found is None:
+        raise ModelError(
+            f"{folder} holds none of {', '.join(VISION_NAMES)}.",
+            hint="Get a model with `clipwatch model fetch`, or set model.path to the ONNX file itself.",
+        )
+    return _files(folder, found, None)
+
+
+def _file(vision: Path) -> ModelFiles:
+    folder = vision.parent
+    if folder.name == "onnx" and _first(folder, PREPROCESSOR_NAMES) is None:
+        folder = folder.parent
+    bundle = read_bundle(folder / BUNDLE_NAME)
+    if bundle is not None and (folder / bundle.vision_file).resolve() != vision.resolve():
+        bundle = None
+    return _files(folder, vision, bundle)
+
+
+def _files(folder: Path, vision: Path, bundle: Bundle | None) -> ModelFiles:
+    text = _first(folder, (bundle.text.file,) if bundle.text else ()) if bundle else _first(folder, TEXT_NAMES)
+    return ModelFiles(
+        folder=folder,
+        vision=vision,
+        text=text,
+        tokenizer=_first(folder, (TOKENIZER_NAME,)),
+        preprocessor=_first(folder, PREPROCESSOR_NAMES),
+        bundle=bundle,
+        demonstration=bool(bundle and bundle.demonstration),
+    )
+
+
+def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)
