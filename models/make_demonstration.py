@@ -2,7 +2,8 @@
 
 Nothing is trained and nothing is random. It knows no things and no words, only where which colours lie and
 how edges run, so that near-duplicates and look-alikes come first.
-Run: `python models/make_demonstration.py [FOLDER]`; needs `onnx`. The output is the same, byte for byte, on every machine.
+Run: `python models/make_demonstration.py [FOLDER]`; needs `onnx`.
+The output is the same, byte for byte, on every machine.
 
 512 numbers in four blocks, each centred and of a fixed length:
 
