@@ -1,0 +1,43 @@
+"""File systems on which the kernel can't tell of every change."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+_SILENT: Final = frozenset(
+    {"9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "drvfs", "fuse", "gfs2", "lustre", "ncpfs", "nfs", "nfs4"}
+    | {"ocfs2", "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs", "wslfs"}
+)
+"""Others can change their files without this kernel; `fuse.*` too, but not fuseblk, which is a local disk."""
+
+
+def silent_file_system(descriptor: int, path: bytes, mountinfo: Path = Path("/proc/self/mountinfo")) -> str:
+    """The type of the file system that holds the open directory *descriptor*, or of one mounted below *path*, if
+    changes on it can go unseen; "" where the kernel sees them all, and where there is no mount table to ask.
+    """
+    try:
+        table = mountinfo.read_bytes()
+        details = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
+    except OSError:
+        return ""
+    own = re.search(r"^mnt_id:\s*(\d+)", details, re.MULTILINE)
+    below = os.path.realpath(path).rstrip(b"/") + b"/"
+    for line in table.splitlines():
+        # proc_pid_mountinfo(5): id parent device root mount-point options... - type source options
+        left, _, right = line.partition(b" - ")
+        fields = left.split()
+        if len(fields) < 5 or not right:
+            continue
+        holds = own is not None and fields[0] == own[1].encode()
+        kind = right.split()[0].decode("ascii", "replace")
+        if (holds or _unescaped(fields[4]).startswith(below)) and (kind in _SILENT or kind.startswith("fuse.")):
+            return kind
+    return ""
+
+
+def _unescaped(field: bytes) -> bytes:
+    """Space, tab, newline and backslash are octal in the table."""
+    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), field)
