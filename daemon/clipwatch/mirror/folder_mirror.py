@@ -1,0 +1,534 @@
+"""One folder against its part of the collection: what is known, what differs, what is in doubt.
+
+An event says where to look, the folder says what is true, the ledger says what the collection holds.
+Looking never writes: it fills `pending` and `deletes`, and the mirror works them off.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from clipwatch.clock import Clock
+from clipwatch.config import LimitsConfig, WatchConfig
+from clipwatch.errors import FolderUnavailable, LockHeld, RejectReason
+from clipwatch.folder.root import Root
+from clipwatch.folder.rules import FileRules
+from clipwatch.folder.scan import Absence, Listing, look, walk
+from clipwatch.mirror.deletes import Deletes, Gone
+from clipwatch.mirror.ledger import Ledger
+from clipwatch.mirror.notebook import Notebook, Rejection
+from clipwatch.mirror.pending import Pending
+from clipwatch.mirror.pipeline import Rejected, Stored
+from clipwatch.mirror.plan import Unmet, Verdict, cut_to_first, reason_for, verdict_for
+from clipwatch.records import Candidate, FileStat, path_text, point_uuid
+
+RETRY_FOLDER_SECONDS: Final = 2.0
+"""How often an absent folder is tried again."""
+
+LOOK_SHARE: Final = 0.2
+"""Looks asked for by events take at most this share of the time: the next waits four times as long as one took."""
+
+TRY_EACH_LOOK: Final = frozenset({RejectReason.UNREADABLE, RejectReason.STORE_REFUSED, RejectReason.CRASHED})
+"""Trouble that may heal with the file as it is: tried again at each look, and told only once."""
+
+KEEPS_ITS_POINT: Final = frozenset({RejectReason.UNREADABLE, RejectReason.STORE_REFUSED})
+"""Trouble that says nothing about what is in the file: its point is not taken away."""
+
+
+@dataclass(slots=True)
+class LookCounts:
+    """What one complete look saw."""
+
+    images: int = 0
+    ignored: int = 0
+    differing: int = 0
+    unseen: int = 0
+    unreadable: dict[bytes, str] = field(default_factory=dict)
+
+
+class FolderMirror:
+    """All that is held in memory about one watch table. Owned by one thread."""
+
+    def __init__(
+        self,
+        watch: WatchConfig,
+        *,
+        limits: LimitsConfig,
+        notebook: Notebook,
+        model: str,
+        clock: Clock,
+        logger: Any,
+        content_points: Callable[[bytes], int],
+        lock_fallback: Callable[[], Any],
+    ) -> None:
+        self.watch = watch
+        self.name = watch.name
+        self.rules = FileRules.from_config(watch)
+        self.root = Root(watch)
+        self.pending = Pending(watch.settle_seconds)
+        self.deletes = Deletes(
+            watch.name,
+            limits=limits,
+            notebook=notebook,
+            logger=logger,
+            content_points=content_points,
+            now=clock.now,
+        )
+        self.rejected: dict[bytes, Rejection] = {item.path: item for item in notebook.rejections(watch.name)}
+        self.ledger: Ledger | None = None
+        self.loading = False
+        self.available = False
+        self.trouble = ""
+        self.counts = LookCounts()
+        self.looks = 0
+        """Complete looks whose points were all accounted for."""
+        self.asked = 0
+        """Looks asked for: `looks_started` catches up with it when one begins."""
+        self.looks_started = 0
+        self.in_hand: dict[bytes, Candidate] = {}
+        self._look_after: set[bytes] = set()
+        """Paths that changed while they were in hand."""
+        self._model, self._clock, self._logger, self._notebook = model, clock, logger, notebook
+        self._lock_fallback = lock_fallback
+        self._stop = threading.Event()
+        self._look: Iterator[None] | None = None
+        self._look_reason = "start"
+        self._look_allowed = 0.0
+        self._try_again = 0.0
+        self._periodic: float | None = None
+        self._doubt = False
+        self.unproven: list[bytes] = []
+        """Ids that the last look did not meet and whose paths the store has yet to tell."""
+        self._look_started_at = 0.0
+        self.last_look_seconds = 0.0
+        self.last_look_finished: float | None = None
+        self.ask_look("start")
+
+    # -- being there -------------------------------------------------------------------------------
+
+    def step_root(self, now: float) -> None:
+        """Find the folder again where it was away; notice where it went."""
+        if self.available or now < self._try_again:
+            return
+        try:
+            self.root.open()
+            self.root.lock(self._lock_fallback())
+        except (FolderUnavailable, LockHeld) as error:
+            if isinstance(error, LockHeld) and self.looks == 0:
+                raise
+            self.lose(error.sentence())
+            return
+        self.available, self.trouble = True, ""
+        self._logger.info("folder.available", folder=self.name, path=self.watch.path)
+        self.ask_look("folder available")
+
+    def lose(self, sentence: str) -> None:
+        """The folder cannot be trusted now: nothing about it is concluded until it is back."""
+        if self.trouble != sentence:
+            self._logger.warning("folder.unavailable", folder=self.name, reason=sentence)
+        self.available, self.trouble = False, sentence
+        self._try_again = self._clock.monotonic() + RETRY_FOLDER_SECONDS
+        self._look = None
+        self.unproven = []
+        self.deletes.clear()
+
+    def check_root(self) -> bool:
+        """Whether the folder is still the one that was opened."""
+        try:
+            self.root.check()
+        except FolderUnavailable as error:
+            self.lose(error.sentence())
+            return False
+        return self.available
+
+    # -- looks -------------------------------------------------------------------------------------------
+
+    def ask_look(self, reason: str, *, doubt: bool = False) -> int:
+        """Have the whole folder compared soon; the number that `looks` must reach for it to be done.
+
+        *doubt*: the ledger is read again first.
+        """
+        if self.asked == self.looks_started:
+            self.asked += 1
+            self._look_reason = reason
+        self._doubt = self._doubt or doubt
+        return self.asked
+
+    @property
+    def looking(self) -> bool:
+        """Whether a look is asked for or under way, or what it found is not yet accounted for."""
+        return self._look is not None or self.asked > self.looks
+
+    @property
+    def needs_ledger(self) -> bool:
+        """Whether the ledger must be read before the next look."""
+        if self._doubt and self._look is None and not self.loading and self.available:
+            self.ledger = None
+        return self.available and self.ledger is None and not self.loading
+
+    def take_ledger(self, ledger: Ledger) -> None:
+        """A fresh belief: whatever was deduced from the old one is deduced again."""
+        self.ledger, self.loading, self._doubt = ledger, False, False
+        self.unproven = []
+        self.deletes.clear()
+
+    def next_moment(self, now: float, *, taking: bool) -> float | None:
+        """The earliest monotonic moment at which this folder wants a step; *taking*: settled files can be taken."""
+        if not self.available:
+            return self._try_again
+        moments = [self._periodic]
+        if self.ledger is not None and not self.loading and not self.unproven:
+            if taking:
+                moments.append(self.pending.next_ready())
+            if self.asked > self.looks_started:
+                moments.append(self._look_allowed)
+        ends = self.deletes.hold_ends
+        if ends is not None and self._look_started_at < ends:
+            moments.append(now + max(0.0, ends - self._clock.now().timestamp()))
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def step_look(self, now: float, *, jitter: float, until: float) -> bool:
+        """Go on looking until monotonic *until*; whether there is more to see now."""
+        self._schedule(now)
+        if not self.available or self.ledger is None:
+            return False
+        if self._look is None:
+            if self.asked == self.looks_started or now < self._look_allowed or self.unproven:
+                return False
+            self.looks_started = self.asked
+            self._look = self._full_look(jitter)
+        for _ in self._look:
+            if self._clock.monotonic() >= until:
+                return True
+        self._look = None
+        return False
+
+    def _schedule(self, now: float) -> None:
+        if self._periodic is not None and now >= self._periodic:
+            self._periodic = None
+            # Others may have changed the collection too: a periodic look believes nothing.
+            self.ask_look("periodic", doubt=True)
+        ends = self.deletes.hold_ends
+        if ends is not None and self._look_started_at < ends <= self._clock.now().timestamp() and self._look is None:
+            self.ask_look("hold ended")
+
+    def _full_look(self, jitter: float) -> Iterator[None]:
+        assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
+        started = self._clock.monotonic()
+        self._look_started_at = self._clock.now().timestamp()
+        counts = LookCounts()
+        met_rejected: set[bytes] = set()
+        self._logger.info("scan.started", folder=self.name, reason=self._look_reason)
+        if not self.check_root():
+            self._abandon()
+            return
+        self.ledger.begin_look()
+        try:
+            for files in self._chunks(counts, met_rejected):
+                counts.images += len(files)
+                self._compare(files, counts, met_rejected)
+                yield
+        except FolderUnavailable as error:
+            self.lose(error.sentence())
+        if not self.check_root():
+            self._abandon()
+            return
+        for path in self.rejected.keys() - met_rejected:
+            self._forget_rejection(path)
+        self.unproven = self.ledger.unseen()
+        counts.unseen = len(self.unproven)
+        self.counts = counts
+        for directory, reason in counts.unreadable.items():
+            self._logger.warning(
+                "directory.unreadable", folder=self.name, path=path_text(directory) or ".", reason=reason
+            )
+        finished = self._clock.monotonic()
+        self.last_look_seconds = finished - started
+        self.last_look_finished = self._clock.now().timestamp()
+        self._look_allowed = finished + (finished - started) * (1 / LOOK_SHARE - 1)
+        if self.watch.rescan_minutes:
+            self._periodic = finished + self.watch.rescan_minutes * 60 * (1 + jitter)
+        self._logger.info(
+            "scan.finished",
+            folder=self.name,
+            images=counts.images,
+            differing=counts.differing,
+            missing=counts.unseen,
+            rejected=len(self.rejected),
+            ignored=counts.ignored,
+            seconds=round(self.last_look_seconds, 4),
+        )
+        if not self.unproven:
+            self._accounted()
+
+    def _abandon(self) -> None:
+        """The folder went away under the look: what it saw proves nothing."""
+        self.asked = max(self.asked, self.looks_started + 1)
+
+    def _accounted(self) -> None:
+        self.looks = self.looks_started
+        self.deletes.agree(self._look_started_at)
+
+    def _chunks(self, counts: LookCounts, met_rejected: set[bytes]) -> Iterator[Sequence[tuple[bytes, FileStat]]]:
+        """The files of the folder as the rules and `max_images` let them be, a directory or so at a time."""
+        everything: dict[bytes, FileStat] = {}
+        for listing in walk(self.root, self.rules, follow_symlinks=self.watch.follow_symlinks, stop=self._stop):
+            self._note(listing, counts, met_rejected)
+            if self.watch.max_images:
+                everything.update(listing.files)
+                yield ()
+            else:
+                yield listing.files
+        if self.watch.max_images:
+            first = cut_to_first(everything, self.watch.max_images)
+            yield [(path, stat) for path, stat in everything.items() if path in first]
+
+    def _note(self, listing: Listing, counts: LookCounts, met_rejected: set[bytes]) -> None:
+        counts.ignored += listing.ignored
+        if listing.unreadable:
+            counts.unreadable[listing.directory] = listing.unreadable
+        for path in listing.not_regular:
+            counts.images += 1
+            met_rejected.add(path)
+            self._reject(path, b"", RejectReason.NOT_REGULAR, "It is not a regular file.")
+
+    def _compare(self, files: Sequence[tuple[bytes, FileStat]], counts: LookCounts, met_rejected: set[bytes]) -> None:
+        assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
+        now = self._clock.monotonic()
+        comparison = self.ledger.compare(files)
+        for index in comparison.differing:
+            path, stat = files[index]
+            rejection = self.rejected.get(path)
+            if rejection is not None:
+                met_rejected.add(path)
+                if rejection.signature == stat.signature.pack() and rejection.reason not in TRY_EACH_LOOK:
+                    self._drop_point_of_rejected(comparison.ids[index], rejection)
+                    continue
+            counts.differing += 1
+            self._differs(path, stat, now, fresh=False)
+        if self.deletes.gone:
+            differing = set(comparison.differing)
+            for index, point in enumerate(comparison.ids):
+                if index not in differing:
+                    self.deletes.back(point)
+
+    def take_paths(self, ids: Sequence[bytes], paths: Mapping[bytes, bytes]) -> None:
+        """The store told the *paths* of unmet *ids*: decide about each."""
+        unproven = set(ids)
+        self.unproven = [point for point in self.unproven if point not in unproven]
+        for point in ids:
+            path = paths.get(point)
+            if path is not None and point_uuid(self.name, path) != point:
+                path = None
+            if self._verdict(path) is Verdict.DELETE:
+                self.deletes.add(Gone(point, path))
+        if not self.unproven:
+            self._accounted()
+
+    def _verdict(self, path: bytes | None) -> Verdict:
+        if path is None:
+            return verdict_for(Unmet(None, admitted=False, absent=False, unreadable_above=False))
+        found = look(self.root, self.rules, path, follow_symlinks=self.watch.follow_symlinks)
+        beyond_limit = bool(self.watch.max_images) and isinstance(found, FileStat)
+        return verdict_for(
+            Unmet(
+                path,
+                admitted=self.rules.admits(path) and not beyond_limit,
+                absent=found in (Absence.GONE, Absence.DIRECTORY, Absence.NOT_REGULAR),
+                unreadable_above=any(
+                    directory == b"" or path == directory or path.startswith(directory + b"/")
+                    for directory in self.counts.unreadable
+                ),
+            )
+        )
+
+    # -- single paths ------------------------------------------------------------------------------------
+
+    def look_at(self, path: bytes, now: float) -> None:
+        """An event named this path."""
+        if self.ledger is None or not self.available:
+            self.ask_look("events while away")
+            return
+        if not self.rules.admits(path):
+            return
+        if self.watch.max_images:
+            self.ask_look("events")
+            return
+        found = look(self.root, self.rules, path, follow_symlinks=self.watch.follow_symlinks)
+        point = point_uuid(self.name, path)
+        if isinstance(found, FileStat):
+            self.deletes.back(point)
+            self._look_at_file(path, found, point, now)
+        elif found is Absence.UNREADABLE:
+            return
+        elif found is Absence.NOT_REGULAR:
+            self._reject(path, b"", RejectReason.NOT_REGULAR, "It is not a regular file.")
+        else:
+            self.pending.forget(path)
+            if path in self.in_hand:
+                self._look_after.add(path)
+            self._forget_rejection(path)
+            if self.ledger.get(point) is not None and self.check_root():
+                self.deletes.add(Gone(point, path))
+
+    def _differs(self, path: bytes, stat: FileStat, now: float, *, fresh: bool) -> None:
+        in_hand = self.in_hand.get(path)
+        if in_hand is None:
+            self.pending.observe(path, stat.signature, now, fresh=fresh)
+        elif in_hand.stat.signature != stat.signature:
+            self._look_after.add(path)
+
+    def _look_at_file(self, path: bytes, stat: FileStat, point: bytes, now: float) -> None:
+        assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
+        rejection = self.rejected.get(path)
+        if rejection is not None and rejection.signature == stat.signature.pack():
+            self.pending.forget(path)
+            return
+        if reason_for(stat.signature, self.ledger.get(point)) is None and path not in self.in_hand:
+            self.pending.forget(path)
+        else:
+            self._differs(path, stat, now, fresh=True)
+
+    def look_below(self, directory: bytes, now: float) -> None:
+        """An event named a directory: what is in it may be new, and what was in it may be gone."""
+        if self.ledger is None or not self.available or self.watch.max_images:
+            self.ask_look("events")
+            return
+        self.ask_look("directory changed")
+        try:
+            for listing in walk(
+                self.root, self.rules, follow_symlinks=self.watch.follow_symlinks, below=directory, stop=self._stop
+            ):
+                for path, stat in listing.files:
+                    self._look_at_file(path, stat, point_uuid(self.name, path), now)
+        except FolderUnavailable as error:
+            self.lose(error.sentence())
+
+    def candidate(self, path: bytes, now: float) -> Candidate | None:
+        """A settled path as a candidate, after one more look; None where there is nothing to do now."""
+        assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
+        expected = self.pending.signature(path)
+        found = look(self.root, self.rules, path, follow_symlinks=self.watch.follow_symlinks)
+        if not isinstance(found, FileStat):
+            self.pending.forget(path)
+            self.look_at(path, now)
+            return None
+        if found.signature != expected:
+            self.pending.observe(path, found.signature, now, fresh=False)
+            return None
+        self.pending.forget(path)
+        reason = reason_for(found.signature, self.ledger.get(point_uuid(self.name, path)))
+        return Candidate(self.name, path, found, reason) if reason is not None else None
+
+    # -- outcomes --------------------------------------------------------------------------------------------
+
+    def take(self, candidate: Candidate) -> None:
+        """It is being worked on from now until an outcome."""
+        self.in_hand[candidate.path] = candidate
+
+    @property
+    def in_hand_sizes(self) -> set[int]:
+        """The sizes in bytes of what is being worked on."""
+        return {candidate.stat.signature.size for candidate in self.in_hand.values()}
+
+    def _let_go(self, candidate: Candidate, now: float) -> None:
+        self.in_hand.pop(candidate.path, None)
+        if candidate.path in self._look_after:
+            self._look_after.discard(candidate.path)
+            self.look_at(candidate.path, now)
+
+    def stored(self, outcome: Stored, now: float) -> None:
+        """The collection holds the candidate's point."""
+        self._forget_rejection(outcome.candidate.path)
+        if self.ledger is not None:
+            self.ledger.put(outcome.row)
+        self._let_go(outcome.candidate, now)
+
+    def reject(self, outcome: Rejected, now: float) -> None:
+        """The candidate cannot have a point as it is."""
+        candidate = outcome.candidate
+        self._reject(candidate.path, candidate.stat.signature.pack(), outcome.reason, outcome.message)
+        self._let_go(candidate, now)
+
+    def _reject(self, path: bytes, signature: bytes, reason: RejectReason, message: str) -> None:
+        rejection = Rejection(self.name, path, signature, reason, message)
+        if self.rejected.get(path) == rejection:
+            return
+        self.rejected[path] = rejection
+        self._notebook.reject(rejection)
+        self._logger.warning(
+            "image.rejected", folder=self.name, path=path_text(path), reason=str(reason), message=message
+        )
+        self._drop_point_of_rejected(point_uuid(self.name, path), rejection)
+
+    def _drop_point_of_rejected(self, point: bytes, rejection: Rejection) -> None:
+        """A point made of what the file held before is not of its present content."""
+        if self.ledger is not None and self.ledger.get(point) is not None and rejection.reason not in KEEPS_ITS_POINT:
+            self.deletes.add(Gone(point, rejection.path, rejected=True))
+
+    def _forget_rejection(self, path: bytes) -> None:
+        if self.rejected.pop(path, None) is not None:
+            self._notebook.accept(self.name, path)
+
+    def again(self, candidate: Candidate, now: float) -> None:
+        """The candidate was not stored, through no fault of its own: look at it again."""
+        self._look_after.add(candidate.path)
+        self._let_go(candidate, now)
+
+    def postpone(self, candidate: Candidate, now: float) -> None:
+        """The store would not take it now."""
+        self._let_go(candidate, now)
+        self.pending.observe(candidate.path, candidate.stat.signature, now, fresh=False)
+
+    def proven(self, gone: Sequence[Gone], now: float) -> list[Gone]:
+        """Those of *gone* that are gone at this very moment; the others are looked at again."""
+        if not self.check_root():
+            return []
+        proven: list[Gone] = []
+        for item in gone:
+            if item.path is None or self._still_gone(item, item.path):
+                proven.append(item)
+            else:
+                self.deletes.back(item.id)
+                self.look_at(item.path, now)
+        return proven
+
+    def _still_gone(self, item: Gone, path: bytes) -> bool:
+        return path in self.rejected if item.rejected else self._verdict(path) is Verdict.DELETE
+
+    def forget_points(self, gone: Sequence[Gone], lost: int) -> None:
+        """The store deleted them."""
+        for item in gone:
+            if self.ledger is not None:
+                self.ledger.remove(item.id)
+        self.deletes.done(gone, lost)
+
+    # -- telling ------------------------------------------------------------------------------------------------
+
+    @property
+    def points(self) -> int:
+        """Points believed to be in the collection."""
+        return len(self.ledger) if self.ledger is not None else 0
+
+    @property
+    def images(self) -> int:
+        """Images believed to be in the folder: with a point that is not gone, pending without one, or rejected."""
+        if self.ledger is None or len(self.pending) > 10_000:
+            return self.counts.images
+        unpointed = sum(
+            1 for path in (*self.in_hand, *self.pending) if self.ledger.get(point_uuid(self.name, path)) is None
+        )
+        rejected = sum(
+            1
+            for path in self.rejected
+            if (point := point_uuid(self.name, path)) in self.deletes.gone or self.ledger.get(point) is None
+        )
+        return len(self.ledger) - len(self.deletes.gone) + unpointed + rejected
+
+    def close(self) -> None:
+        """Let go of the folder and its lock."""
+        self._stop.set()
+        self.root.close()

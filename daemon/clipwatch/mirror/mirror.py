@@ -1,0 +1,534 @@
+"""The owner: one thread that turns differences into points, and knows when the mirror is exact.
+
+`step` never waits: it hears what happened, looks a little, feeds the pipeline, deletes what is proven,
+and says how long nothing will need it. Whoever calls it (the daemon, `sync`, a test) does the waiting.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from clipwatch.clock import Clock
+from clipwatch.config import Config
+from clipwatch.errors import (
+    ClipwatchError,
+    CollectionMissing,
+    FileNotReady,
+    FileRejected,
+    RejectReason,
+    StoreRejected,
+    StoreUnavailable,
+)
+from clipwatch.folder.inbox import Inbox
+from clipwatch.folder.opened import open_file
+from clipwatch.mirror.deletes import Gone
+from clipwatch.mirror.folder_mirror import FolderMirror
+from clipwatch.mirror.jobs import Lane, Mailbox
+from clipwatch.mirror.ledger import Ledger, content_key
+from clipwatch.mirror.notebook import Notebook
+from clipwatch.mirror.pipeline import Decoder, How, NotReady, Outcome, Pipeline, Postponed, Rejected, Stored
+from clipwatch.model.contract import Encoder
+from clipwatch.records import Candidate, point_uuid, uuid_text
+from clipwatch.store.contract import Store
+
+LOOK_SLICE_SECONDS: Final = 0.02
+"""A look pauses this often, so that a fresh file never waits behind a large folder."""
+
+DELETES_PER_WRITE: Final = 500
+PATHS_PER_READ: Final = 1000
+PARKED_SECONDS: Final = 30.0
+"""How long writing rests after the store refused for a reason that only the operator can remove."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What has been done since the start, or since a `sync` began."""
+
+    embedded: int = 0
+    reused: int = 0
+    refreshed: int = 0
+    deleted: int = 0
+    rejected: int = 0
+
+    def minus(self, earlier: Counts) -> Counts:
+        """What was done since *earlier*."""
+        return Counts(
+            self.embedded - earlier.embedded,
+            self.reused - earlier.reused,
+            self.refreshed - earlier.refreshed,
+            self.deleted - earlier.deleted,
+            self.rejected - earlier.rejected,
+        )
+
+    def copy(self) -> Counts:
+        """As of now."""
+        return self.minus(Counts())
+
+
+@dataclass(slots=True)
+class StoreState:
+    """What is known of the store's health."""
+
+    available: bool = True
+    trouble: str = ""
+    ready: bool = False
+    """The collection has been found or made."""
+    parked_until: float = 0.0
+    recent_trouble: list[str] = field(default_factory=list)
+
+
+class Mirror:
+    """Everything between the folders and the collection. Not thread-safe but for its `mailbox` and `inbox`."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        store: Store,
+        encoder: Encoder,
+        decoder: Callable[[Callable[[str], bool]], Decoder],
+        notebook: Notebook,
+        inbox: Inbox,
+        clock: Clock,
+        logger: Any,
+        lock_fallback: Callable[[str], Any],
+        random_source: random.Random | None = None,
+    ) -> None:
+        """*decoder* is given "does the collection already have this content?"."""
+        self.config, self.store, self.encoder = config, store, encoder
+        self._clock, self._logger, self._notebook = clock, logger, notebook
+        self._random = random_source or random.Random()
+        self.inbox = inbox
+        self.mailbox = Mailbox(inbox.wake)
+        self.writer = Lane("store", self.mailbox)
+        self.counts = Counts()
+        self.store_state = StoreState()
+        self.stopping = False
+        self.on_progress: Callable[[], None] = lambda: None
+        self._ensuring = False
+        self._counted: dict[str, int] = {}
+        self._file_bytes = int(config.limits.file_megabytes * 1_000_000)
+        self._suspects = notebook.survivors()
+        self._alone = False
+        self.failed: ClipwatchError | None = None
+        self.folders: dict[str, FolderMirror] = {}
+        for watch in config.watch:
+            self.folders[watch.name] = self._new_folder(watch, lock_fallback)
+        self._lock_fallback = lock_fallback
+        self.pipeline = Pipeline(
+            decoder=decoder(self._has_content),
+            encoder=encoder,
+            store=store,
+            mailbox=self.mailbox,
+            writer=self.writer,
+            clock=clock,
+            logger=logger,
+            batch=config.batch,
+            same_point=self._same_point,
+            on_outcome=self._take_outcome,
+            on_decoded=self._decoded,
+        )
+
+    def _new_folder(self, watch: Any, lock_fallback: Callable[[str], Any]) -> FolderMirror:
+        return FolderMirror(
+            watch,
+            limits=self.config.limits,
+            notebook=self._notebook,
+            model=self.encoder.fingerprint,
+            clock=self._clock,
+            logger=self._logger,
+            content_points=self._content_points,
+            lock_fallback=partial(lock_fallback, watch.name),
+        )
+
+    # -- what the collection already has -----------------------------------------------------------------
+
+    def _content_points(self, key: bytes) -> int:
+        ledgers = [folder.ledger for folder in list(self.folders.values())]
+        return sum(ledger.content_points(key) for ledger in ledgers if ledger is not None)
+
+    def _has_content(self, content: str) -> bool:
+        return content not in self.pipeline.not_reusable and self._content_points(content_key(content)) > 0
+
+    def _same_point(self, candidate: Candidate, content: str) -> bool:
+        ledger = self.folders[candidate.folder].ledger
+        known = ledger.get(point_uuid(candidate.folder, candidate.path)) if ledger is not None else None
+        return known is not None and known.model == 0 and known.content == content_key(content)
+
+    # -- one step ---------------------------------------------------------------------------------------------
+
+    def step(self) -> float:
+        """Do what can be done now; the seconds for which nothing more will need doing unless something happens."""
+        self.mailbox.deliver()
+        now = self._clock.monotonic()
+        self._ensure_collection(now)
+        busy = False
+        for folder in self.folders.values():
+            folder.step_root(now)
+            self._load_ledger(folder)
+            jitter = self._random.uniform(-0.25, 0.25)
+            busy |= folder.step_look(now, jitter=jitter, until=now + LOOK_SLICE_SECONDS)
+            self._prove_unseen(folder)
+        self._hear(now)
+        more = self._feed(now)
+        self.pipeline.turn(more_coming=more)
+        for folder in self.folders.values():
+            self._delete(folder, now)
+            self._count_exactly(folder)
+        self.on_progress()
+        return 0.0 if busy else self._idle_seconds(now)
+
+    def _idle_seconds(self, now: float) -> float:
+        taking = self._may_write(now) and self._room() > 0
+        moments = [folder.next_moment(now, taking=taking) for folder in self.folders.values()]
+        if now < self.store_state.parked_until:
+            moments.append(self.store_state.parked_until)
+        waits = [max(0.0, moment - now) for moment in moments if moment is not None]
+        filling = self.pipeline.wait_seconds()
+        return min(waits if filling is None else [*waits, filling], default=60.0)
+
+    def _hear(self, now: float) -> None:
+        dirty = self.inbox.drain()
+        for name, reason in dirty.everywhere.items():
+            if name in self.folders:
+                self.folders[name].ask_look(reason)
+        for name, directories in dirty.trees.items():
+            for directory in directories if name in self.folders else ():
+                self.folders[name].look_below(directory, now)
+        for name, paths in dirty.paths.items():
+            for path in paths if name in self.folders else ():
+                self.folders[name].look_at(path, now)
+
+    # -- the store: collection, ledger, unmet points ---------------------------------------------------------
+
+    def _may_write(self, now: float) -> bool:
+        return self.store_state.ready and now >= self.store_state.parked_until and not self.stopping
+
+    def _ensure_collection(self, now: float) -> None:
+        if self.store_state.ready or self._ensuring or now < self.store_state.parked_until or self.stopping:
+            return
+        self._ensuring = True
+        self.writer.run(partial(self._asked, partial(self.store.ensure, self.encoder.width)), self._take_ensured)
+
+    @staticmethod
+    def _asked(call: Callable[[], Any]) -> Any:
+        """The call's answer, or the store's error as a value."""
+        try:
+            return call()
+        except (StoreUnavailable, StoreRejected) as error:
+            return error
+
+    def _take_ensured(self, answer: ClipwatchError | None) -> None:
+        self._ensuring = False
+        if answer is not None:
+            self._store_failed(answer)
+        else:
+            self.store_state.ready = True
+
+    def _store_failed(self, error: ClipwatchError) -> None:
+        """A call came back without success even after its retries."""
+        now = self._clock.monotonic()
+        self.failed = error
+        if isinstance(error, CollectionMissing):
+            self._logger.warning("collection.missing", reason=error.sentence())
+            self.store_state.ready = False
+            for folder in self.folders.values():
+                folder.ask_look("collection missing", doubt=True)
+        elif isinstance(error, StoreRejected):
+            if self.store_state.trouble != error.sentence():
+                self._logger.error("store.rejected", reason=error.message, hint=error.hint)
+            self.store_state.available, self.store_state.trouble = False, error.sentence()
+            self.store_state.parked_until = now + PARKED_SECONDS
+        for folder in self.folders.values():
+            folder.loading = False
+
+    def store_changed(self, available: bool, reason: str) -> None:
+        """The store went away or came back; to be called on the owner's thread."""
+        self.store_state.available, self.store_state.trouble = available, reason
+        if available:
+            # What others, or an answer that was lost, did meanwhile is not known: believe nothing.
+            for folder in self.folders.values():
+                folder.ask_look("store recovered", doubt=True)
+
+    def _load_ledger(self, folder: FolderMirror) -> None:
+        if self._may_write(self._clock.monotonic()) and folder.needs_ledger:
+            folder.loading = True
+            self.writer.run(
+                partial(self._asked, partial(self._read_ledger, folder.name)), partial(self._take_ledger, folder)
+            )
+
+    def _read_ledger(self, name: str) -> Ledger:
+        started = self._clock.monotonic()
+        ledger = Ledger(name, self.encoder.fingerprint)
+        ledger.load(self.store.ledger(name))
+        self._logger.debug(
+            "ledger.read", folder=name, points=len(ledger), seconds=round(self._clock.monotonic() - started, 4)
+        )
+        return ledger
+
+    def _take_ledger(self, folder: FolderMirror, answer: Ledger | ClipwatchError) -> None:
+        if isinstance(answer, ClipwatchError):
+            self._store_failed(answer)
+        else:
+            self.store_state.available = True
+            folder.take_ledger(answer)
+
+    def _prove_unseen(self, folder: FolderMirror) -> None:
+        if folder.unproven and not folder.loading and self._may_write(self._clock.monotonic()):
+            folder.loading = True
+            ids = folder.unproven[:PATHS_PER_READ]
+            self.writer.run(
+                partial(self._asked, partial(self.store.paths, [uuid_text(point) for point in ids])),
+                partial(self._take_paths, folder, folder.ledger, ids),
+            )
+
+    def _take_paths(
+        self,
+        folder: FolderMirror,
+        ledger: Ledger | None,
+        ids: Sequence[bytes],
+        answer: Mapping[str, bytes] | ClipwatchError,
+    ) -> None:
+        folder.loading = False
+        if isinstance(answer, ClipwatchError):
+            self._store_failed(answer)
+        elif ledger is folder.ledger and folder.unproven:
+            texts = {uuid_text(point): point for point in ids}
+            folder.take_paths(ids, {texts[text]: path for text, path in answer.items()})
+
+    # -- files to points ------------------------------------------------------------------------------------
+
+    def _feed(self, now: float) -> bool:
+        """Submit ready files while there is room; whether more are ready."""
+        if not self._may_write(now):
+            return False
+        for folder in self.folders.values():
+            if not folder.available or folder.ledger is None:
+                continue
+            room = self._room()
+            if not room:
+                return True
+            candidates: list[tuple[Candidate, bool]] = []
+            for path, fresh in list(folder.pending.ready(now, room)):
+                candidate = folder.candidate(path, now)
+                if candidate is not None and self._may_go(folder, candidate, now, beside=bool(candidates)):
+                    candidates.append((candidate, fresh))
+            self._notebook.begin([_key(candidate) for candidate, _ in candidates])
+            for candidate, fresh in candidates:
+                self._open(folder, candidate, now, fresh=fresh)
+        return any(
+            (moment := folder.pending.next_ready()) is not None and moment <= now for folder in self.folders.values()
+        )
+
+    def _room(self) -> int:
+        return 0 if self._alone and self.pipeline.in_flight else self.pipeline.room()
+
+    def _may_go(self, folder: FolderMirror, candidate: Candidate, now: float, *, beside: bool) -> bool:
+        """Files that were being decoded when the program died go alone, and not for a third time."""
+        deaths = self._suspects.get(_key(candidate), 0)
+        self._alone = False
+        if deaths >= 2:
+            message = "The program died twice while this file was being decoded."
+            self._decoded(candidate)
+            self._take_outcome(Rejected(candidate, RejectReason.CRASHED, message))
+            return False
+        if deaths and (beside or self.pipeline.in_flight):
+            folder.postpone(candidate, now)
+            return False
+        self._alone = deaths > 0
+        return True
+
+    def _open(self, folder: FolderMirror, candidate: Candidate, now: float, *, fresh: bool) -> None:
+        try:
+            opened = open_file(
+                folder.root,
+                candidate,
+                follow_symlinks=folder.watch.follow_symlinks,
+                max_bytes=self._file_bytes,
+            )
+        except FileRejected as rejected:
+            self._decoded(candidate)
+            self._take_outcome(Rejected(candidate, rejected.reason, rejected.message))
+        except FileNotReady:
+            self._decoded(candidate)
+            folder.again(candidate, now)
+        else:
+            folder.take(candidate)
+            self.pipeline.submit(opened, fresh=fresh)
+
+    def _decoded(self, candidate: Candidate) -> None:
+        """Whatever comes of it now, this file can no longer bring the program down."""
+        self._suspects.pop(_key(candidate), None)
+        self._notebook.end([_key(candidate)])
+
+    def _take_outcome(self, outcome: Outcome) -> None:
+        folder = self.folders.get(outcome.candidate.folder)
+        if folder is None:
+            return
+        now = self._clock.monotonic()
+        match outcome:
+            case Stored():
+                folder.stored(outcome, now)
+                self.store_state.available, self.store_state.trouble = True, ""
+                self.counts.embedded += outcome.how is How.EMBEDDED
+                self.counts.reused += outcome.how is How.REUSED
+                self.counts.refreshed += outcome.how is How.REFRESHED
+            case Rejected():
+                folder.reject(outcome, now)
+                self.counts.rejected += 1
+            case NotReady():
+                folder.again(outcome.candidate, now)
+            case Postponed():
+                folder.postpone(outcome.candidate, now)
+                self._store_failed(outcome.error)
+
+    # -- deletes ----------------------------------------------------------------------------------------------
+
+    def _delete(self, folder: FolderMirror, now: float) -> None:
+        ledger = folder.ledger
+        if ledger is None or not folder.available or not self._may_write(now):
+            return
+        if folder.unproven or folder.deletes.busy:
+            return
+        sizes = self._sizes_on_the_way() if folder.deletes.gone else set()
+        due = folder.deletes.due(ledger, sizes, DELETES_PER_WRITE)
+        if not due:
+            return
+        proven = folder.proven(due, now)
+        if not proven:
+            return
+        renamed = folder.deletes.renamed(ledger, proven)
+        folder.deletes.busy = True
+        ids = [uuid_text(gone.id) for gone in proven]
+        self.writer.run(
+            partial(self._asked, partial(self.store.delete, folder.name, ids)),
+            partial(self._take_deleted, folder, proven, renamed),
+        )
+
+    def _sizes_on_the_way(self) -> set[int]:
+        """In bytes, of all files that are not stored yet: one of them may be the gone file under a new name."""
+        sizes: set[int] = set()
+        for folder in self.folders.values():
+            sizes.update(folder.pending.sizes, folder.in_hand_sizes)
+        return sizes
+
+    def _take_deleted(
+        self, folder: FolderMirror, gone: Sequence[Gone], renamed: int, answer: ClipwatchError | None
+    ) -> None:
+        folder.deletes.busy = False
+        if answer is not None:
+            self._store_failed(answer)
+            return
+        folder.forget_points(gone, len(gone) - renamed)
+        self.counts.deleted += len(gone)
+        if renamed:
+            self._logger.info("points.renamed", folder=folder.name, points=renamed)
+        if len(gone) > renamed:
+            self._logger.info("points.deleted", folder=folder.name, points=len(gone) - renamed)
+
+    # -- being exact --------------------------------------------------------------------------------------------
+
+    def pending(self) -> int:
+        """Every known difference not yet true, and paths still to be looked at; held and rejected apart."""
+        return self.pipeline.in_flight + sum(
+            len(folder.pending)
+            + len(folder.unproven)
+            + (0 if folder.deletes.hold else len(folder.deletes.gone))
+            + (1 if folder.looking or folder.loading else 0)
+            for folder in self.folders.values()
+        )
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is known to be left to do for folders that are there."""
+        return (
+            self.store_state.ready
+            and not self.pipeline.in_flight
+            and not self.writer.queued
+            and all(
+                self._is_quiet(folder) and self._counted.get(folder.name, 0) == folder.looks
+                for folder in self.folders.values()
+            )
+        )
+
+    @staticmethod
+    def _is_quiet(folder: FolderMirror) -> bool:
+        return not folder.available or (
+            folder.ledger is not None
+            and not folder.looking
+            and not folder.loading
+            and not len(folder.pending)
+            and not folder.unproven
+            and (not folder.deletes.gone or folder.deletes.hold is not None)
+        )
+
+    def _count_exactly(self, folder: FolderMirror) -> None:
+        """After each look, once all of it is done: the store's own exact count must be what we believe."""
+        if (
+            folder.available
+            and folder.looks
+            and self._counted.get(folder.name) != folder.looks
+            and self._is_quiet(folder)
+            and not folder.in_hand
+            and self._may_write(self._clock.monotonic())
+        ):
+            self._counted[folder.name] = folder.looks
+            folder.loading = True
+            self.writer.run(
+                partial(self._asked, partial(self.store.count, folder.name)),
+                partial(self._take_count, folder, folder.points),
+            )
+
+    def _take_count(self, folder: FolderMirror, believed: int, answer: int | ClipwatchError) -> None:
+        folder.loading = False
+        if isinstance(answer, ClipwatchError):
+            self._store_failed(answer)
+        elif answer != believed:
+            self._logger.warning("collection.surprise", folder=folder.name, points=answer, believed=believed)
+            folder.ask_look("count differs", doubt=True)
+        else:
+            self._logger.info("collection.counted", folder=folder.name, points=answer, exact=True)
+
+    def ask_looks(self, reason: str) -> dict[str, int]:
+        """Have all folders compared; for each the number its `looks` must reach."""
+        return {name: folder.ask_look(reason, doubt=True) for name, folder in self.folders.items()}
+
+    def confirm(self) -> dict[str, int]:
+        """A person vouches for the deletes that are held; a look finds out once more what is really gone."""
+        wanted = {}
+        for name, folder in self.folders.items():
+            if folder.deletes.hold is not None:
+                folder.deletes.confirm()
+                wanted[name] = folder.ask_look("confirmed")
+        return wanted
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Take no more work; what is in the model or on its way to the store is still finished."""
+        self.stopping = True
+        self.pipeline.settle()
+
+    @property
+    def finished(self) -> bool:
+        """After `stop`: nothing is in hand any more."""
+        return self.pipeline.in_hand == 0 and self.writer.queued == 0
+
+    def close(self, wait_seconds: float) -> None:
+        """Let go of threads, folders and the notebook."""
+        self.pipeline.close(wait_seconds)
+        self.writer.close(wait_seconds)
+        for folder in self.folders.values():
+            folder.close()
+        if self.finished:
+            # Whatever had been read but not reached the model is no suspect of anything.
+            self._notebook.end([_key(item) for folder in self.folders.values() for item in folder.in_hand.values()])
+        self._notebook.close()
+
+
+def _key(candidate: Candidate) -> tuple[str, bytes]:
+    return candidate.folder, candidate.path

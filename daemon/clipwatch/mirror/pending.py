@@ -1,0 +1,75 @@
+"""Files that differ from the collection and wait to be settled and taken, in two lines: fresh, and backlog."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, KeysView
+
+from clipwatch.folder.settle import Settling
+from clipwatch.records import Signature
+
+
+class Pending:
+    """One folder's known differences. What an event reported overtakes what a look found."""
+
+    def __init__(self, settle_seconds: float) -> None:
+        self._fresh = Settling(settle_seconds)
+        self._backlog = Settling(settle_seconds)
+        self._sizes: Counter[int] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._fresh) + len(self._backlog)
+
+    def __contains__(self, path: bytes) -> bool:
+        return path in self._fresh or path in self._backlog
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._fresh
+        yield from self._backlog
+
+    @property
+    def sizes(self) -> KeysView[int]:
+        """The sizes in bytes of all that waits, for telling a rename from a removal."""
+        return self._sizes.keys()
+
+    def signature(self, path: bytes) -> Signature | None:
+        """What was last observed of a path."""
+        return self._fresh.signature(path) or self._backlog.signature(path)
+
+    def observe(self, path: bytes, signature: Signature, now: float, *, fresh: bool) -> None:
+        """A path differs, with this *signature*, at monotonic *now*; a changed signature starts its wait anew."""
+        before = self.signature(path)
+        if before is not None:
+            self._count(before.size, -1)
+        if fresh or path in self._fresh:
+            self._backlog.forget(path)
+            self._fresh.observe(path, signature, now)
+        else:
+            self._backlog.observe(path, signature, now)
+        self._count(signature.size, 1)
+
+    def forget(self, path: bytes) -> None:
+        """It is taken, or no longer differs."""
+        before = self.signature(path)
+        if before is not None:
+            self._count(before.size, -1)
+            self._fresh.forget(path)
+            self._backlog.forget(path)
+
+    def _count(self, size: int, by: int) -> None:
+        self._sizes[size] += by
+        if not self._sizes[size]:
+            del self._sizes[size]
+
+    def ready(self, now: float, most: int) -> Iterator[tuple[bytes, bool]]:
+        """Up to *most* paths that stood still long enough, fresh ones first, each with whether it is fresh."""
+        fresh = self._fresh.ready(now, most)
+        for path in fresh:
+            yield path, True
+        for path in self._backlog.ready(now, most - len(fresh)):
+            yield path, False
+
+    def next_ready(self) -> float | None:
+        """The earliest monotonic moment at which something may be ready."""
+        moments = [moment for moment in (self._fresh.next_ready(), self._backlog.next_ready()) if moment is not None]
+        return min(moments, default=None)

@@ -1,0 +1,408 @@
+"""Decode → encode → store → verify: bounded stages that overlap, owned by one thread.
+
+Decoding happens in worker processes, inference on one lane, writing on another. Batches are built from
+decoded images, never from names, so that one bad file costs one file. Each stage is full at a small,
+known number of images, and a full stage stops the one before it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from clipwatch.clock import Clock, rfc3339
+from clipwatch.config import BatchConfig
+from clipwatch.errors import (
+    ClipwatchError,
+    FileNotReady,
+    FileRejected,
+    RejectReason,
+    StoreRejected,
+    StoreUnavailable,
+)
+from clipwatch.mirror.jobs import Lane, Mailbox
+from clipwatch.mirror.payload import embedded_point, reused_point, row_of, signature_payload
+from clipwatch.model.contract import Encoder
+from clipwatch.records import (
+    Candidate,
+    DecodedImage,
+    Embedding,
+    KnownContent,
+    LedgerRow,
+    OpenedFile,
+    Point,
+    Vector,
+    uuid_text,
+)
+from clipwatch.store.contract import Refusal, Store
+
+LOOK_AHEAD_BATCHES: Final = 3
+WRITES_AHEAD: Final = 2
+REUSE_POINTS_PER_WRITE: Final = 200
+"""Points that need no inference travel in larger writes: a renamed tree should not take minutes."""
+
+
+class Decoder(Protocol):
+    """What the pipeline asks of `image.pool.DecodePool`."""
+
+    def submit(self, opened: OpenedFile) -> Future[DecodedImage | KnownContent]:
+        """Read, hash and decode; FileRejected or FileNotReady on failure; closes the descriptor."""
+        ...
+
+
+class How(StrEnum):
+    """What it took to store a point."""
+
+    EMBEDDED = "embedded"
+    REUSED = "reused"
+    REFRESHED = "refreshed"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The collection now holds this candidate's point, read back and found right."""
+
+    candidate: Candidate
+    row: LedgerRow
+    how: How
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """This candidate has no point until it or the limits change."""
+
+    candidate: Candidate
+    reason: RejectReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """It changed or went away while it was read."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """The store did not take it; *error* says who must act."""
+
+    candidate: Candidate
+    error: ClipwatchError
+
+
+Outcome = Stored | Rejected | NotReady | Postponed
+
+
+@dataclass(slots=True)
+class StageTimes:
+    """Seconds and images of each stage since the start, for metrics and for naming the bottleneck."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("encode", "store", "verify"), 0.0))
+    images: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("encode", "store", "verify"), 0))
+
+    def add(self, stage: str, seconds: float, images: int) -> None:
+        """One piece of work."""
+        self.seconds[stage] += seconds
+        self.images[stage] += images
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One point on its way to the store."""
+
+    candidate: Candidate
+    content: str
+    point: Point
+    how: How
+
+
+class Pipeline:
+    """The stages after `open`. Not thread-safe: its owner submits, turns, and is told outcomes on its own thread."""
+
+    def __init__(
+        self,
+        *,
+        decoder: Decoder,
+        encoder: Encoder,
+        store: Store,
+        mailbox: Mailbox,
+        writer: Lane,
+        clock: Clock,
+        logger: Any,
+        batch: BatchConfig,
+        same_point: Callable[[Candidate, str], bool],
+        on_outcome: Callable[[Outcome], None],
+        on_decoded: Callable[[Candidate], None],
+    ) -> None:
+        """*same_point*: whether the candidate's own point already has this content, made by this model.
+
+        *on_decoded*: the file has been read and will not be touched again; an outcome follows.
+        """
+        self._decoder, self._encoder, self._store = decoder, encoder, store
+        self._mailbox, self._writer = mailbox, writer
+        self._inference = Lane("encode", mailbox)
+        self._clock, self._logger, self._batch = clock, logger, batch
+        self._same_point, self._on_outcome, self._on_decoded = same_point, on_outcome, on_decoded
+        self._decoding = 0
+        self._fresh: deque[DecodedImage] = deque()
+        self._decoded: deque[DecodedImage] = deque()
+        self._known: deque[KnownContent] = deque()
+        self._touched: deque[KnownContent] = deque()
+        self._in_work: dict[str, list[DecodedImage]] = {}
+        self._oldest_decoded: float | None = None
+        self._writing = 0
+        self._in_flight = 0
+        self.not_reusable: set[str] = set()
+        """Contents that the ledger names and the store turned out not to have: decode those after all."""
+        self.times = StageTimes()
+
+    # -- what the owner asks -------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> int:
+        """Candidates submitted and without an outcome."""
+        return self._in_flight
+
+    @property
+    def depths(self) -> dict[str, int]:
+        """Images waiting in or before each stage."""
+        return {
+            "decode": self._decoding,
+            "encode": len(self._fresh) + len(self._decoded),
+            "store": self._writing + len(self._known) + len(self._touched),
+        }
+
+    def room(self) -> int:
+        """How many more candidates may be submitted now."""
+        ahead = self._decoding + len(self._fresh) + len(self._decoded) + len(self._known) + len(self._touched)
+        return max(0, LOOK_AHEAD_BATCHES * self._batch.size - ahead)
+
+    def wait_seconds(self) -> float | None:
+        """Until a batch that is still filling goes as it is; None where nothing waits for time to pass."""
+        if self._oldest_decoded is None or self._inference.queued:
+            return None
+        return max(0.0, self._oldest_decoded + self._batch.max_wait_seconds - self._clock.monotonic())
+
+    # -- stages ----------------------------------------------------------------------------------------
+
+    def submit(self, opened: OpenedFile, *, fresh: bool) -> None:
+        """Take one file; *fresh* ones overtake a backlog at the next batch."""
+        self._decoding += 1
+        self._in_flight += 1
+        future = self._decoder.submit(opened)
+        future.add_done_callback(
+            lambda done: self._mailbox.post(partial(self._take_decoded, opened.candidate, fresh, done))
+        )
+
+    def _take_decoded(self, candidate: Candidate, fresh: bool, future: Future[DecodedImage | KnownContent]) -> None:
+        self._decoding -= 1
+        self._on_decoded(candidate)
+        try:
+            result = future.result()
+        except FileRejected as rejected:
+            self._finish(Rejected(candidate, rejected.reason, rejected.message))
+        except FileNotReady:
+            self._finish(NotReady(candidate))
+        else:
+            if isinstance(result, DecodedImage):
+                (self._fresh if fresh else self._decoded).append(result)
+                if self._oldest_decoded is None:
+                    self._oldest_decoded = self._clock.monotonic()
+            elif self._same_point(result.candidate, result.content):
+                self._touched.append(result)
+            else:
+                self._known.append(result)
+
+    def _finish(self, outcome: Outcome) -> None:
+        self._in_flight -= 1
+        self._on_outcome(outcome)
+
+    def turn(self, *, more_coming: bool) -> None:
+        """Start what can start. *more_coming*: files are ready that have not been submitted yet."""
+        filling = more_coming or self._decoding > 0
+        waiting = len(self._fresh) + len(self._decoded)
+        if waiting and not self._inference.queued and self._writer.queued < WRITES_AHEAD:
+            overdue = self.wait_seconds() == 0.0
+            if waiting >= self._batch.size or overdue or not filling:
+                self._encode()
+        if self._writer.queued < WRITES_AHEAD:
+            for queue, start in ((self._touched, self._refresh), (self._known, self._reuse)):
+                if queue and (len(queue) >= REUSE_POINTS_PER_WRITE or not filling or not self.room()):
+                    taken = [queue.popleft() for _ in range(min(len(queue), REUSE_POINTS_PER_WRITE))]
+                    start(taken)
+
+    def _encode(self) -> None:
+        leaders: list[DecodedImage] = []
+        while (self._fresh or self._decoded) and len(leaders) < self._batch.size:
+            image = (self._fresh or self._decoded).popleft()
+            followers = self._in_work.get(image.content)
+            if followers is None:
+                self._in_work[image.content] = []
+                leaders.append(image)
+            else:
+                # The same bytes are in the model or on their way to the store: their vector will do.
+                followers.append(image)
+        self._oldest_decoded = self._clock.monotonic() if self._fresh or self._decoded else None
+        if leaders:
+            self._inference.run(partial(self._infer, leaders), self._take_embedded)
+
+    def _infer(self, images: Sequence[DecodedImage]) -> list[tuple[DecodedImage, Vector]]:
+        started = self._clock.monotonic()
+        matrix = self._encoder.encode([image.pixels for image in images])
+        seconds = self._clock.monotonic() - started
+        self.times.add("encode", seconds, len(images))
+        self._logger.info("batch.embedded", images=len(images), seconds=round(seconds, 4))
+        return list(zip(images, matrix, strict=True))
+
+    def _take_embedded(self, pairs: Sequence[tuple[DecodedImage, Vector]]) -> None:
+        now = rfc3339(self._clock.now())
+        items = []
+        for image, vector in pairs:
+            if np.isfinite(vector).all():
+                embedding = Embedding(image, vector, self._encoder.fingerprint)
+                items.append(_Item(image.candidate, image.content, embedded_point(embedding, now), How.EMBEDDED))
+            else:
+                message = "The model made no usable vector of this picture."
+                for refused in (image, *self._in_work.pop(image.content)):
+                    self._finish(Rejected(refused.candidate, RejectReason.BAD_VECTOR, message))
+        if items:
+            self._write(items)
+
+    def _reuse(self, known: list[KnownContent]) -> None:
+        self._writing += len(known)
+        self._writer.run(partial(self._find_vectors, known), self._take_vectors)
+
+    def _find_vectors(
+        self, known: list[KnownContent]
+    ) -> tuple[list[KnownContent], Mapping[str, tuple[Vector, dict[str, Any]]] | ClipwatchError]:
+        contents = sorted({item.content for item in known})
+        try:
+            return known, self._store.vectors(contents, self._encoder.fingerprint)
+        except (StoreUnavailable, StoreRejected) as error:
+            return known, error
+
+    def _take_vectors(
+        self, answer: tuple[list[KnownContent], Mapping[str, tuple[Vector, dict[str, Any]]] | ClipwatchError]
+    ) -> None:
+        known, found = answer
+        self._writing -= len(known)
+        items = []
+        for item in known:
+            if isinstance(found, ClipwatchError):
+                self._finish(Postponed(item.candidate, found))
+            elif item.content in found:
+                vector, source = found[item.content]
+                point = reused_point(item.candidate, item.content, self._encoder.fingerprint, vector, source)
+                items.append(_Item(item.candidate, item.content, point, How.REUSED))
+            else:
+                self.not_reusable.add(item.content)
+                self._finish(NotReady(item.candidate))
+        if items:
+            self._write(items)
+
+    def _refresh(self, touched: list[KnownContent]) -> None:
+        items = [
+            _Item(
+                item.candidate,
+                item.content,
+                Point(
+                    uuid_text(row_of(item.candidate, item.content, "").id),
+                    np.empty(0, np.float32),
+                    dict(signature_payload(item.candidate.stat.signature)),
+                ),
+                How.REFRESHED,
+            )
+            for item in touched
+        ]
+        self._write(items)
+
+    def _write(self, items: list[_Item]) -> None:
+        self._writing += len(items)
+        self._writer.run(partial(self._store_and_verify, items), self._take_written)
+
+    def _store_and_verify(self, items: list[_Item]) -> list[tuple[_Item, Outcome]]:
+        """Write, read back, compare: only what the collection itself says is called stored."""
+        started = self._clock.monotonic()
+        refusals: tuple[Refusal, ...] = ()
+        try:
+            refreshed = {item.point.id: item.point.payload for item in items if item.how is How.REFRESHED}
+            points = [item.point for item in items if item.how is not How.REFRESHED]
+            if refreshed:
+                self._store.refresh(refreshed)
+            if points:
+                refusals = self._store.upsert(points)
+            stored = self._clock.monotonic()
+            rows = self._store.rows([item.point.id for item in items])
+        except (StoreUnavailable, StoreRejected) as error:
+            return [(item, Postponed(item.candidate, error)) for item in items]
+        verified = self._clock.monotonic()
+        self.times.add("store", stored - started, len(items))
+        self.times.add("verify", verified - stored, len(items))
+        self._logger.info("batch.stored", points=len(items) - len(refusals), seconds=round(stored - started, 4))
+        refused = {refusal.point.id: refusal.message for refusal in refusals}
+        outcomes: list[tuple[_Item, Outcome]] = []
+        wrong = 0
+        for item in items:
+            expected = row_of(item.candidate, item.content, self._encoder.fingerprint)
+            if item.point.id in refused:
+                message = f"The store refuses its point: {refused[item.point.id]}"
+                outcomes.append((item, Rejected(item.candidate, RejectReason.STORE_REFUSED, message)))
+            elif rows.get(item.point.id) == expected:
+                outcomes.append((item, Stored(item.candidate, expected, item.how)))
+            else:
+                wrong += 1
+                outcomes.append((item, NotReady(item.candidate)))
+        if wrong:
+            self._logger.warning("batch.mismatch", points=wrong)
+        self._logger.info(
+            "batch.verified", points=len(items) - len(refused) - wrong, seconds=round(verified - stored, 4)
+        )
+        return outcomes
+
+    def _take_written(self, outcomes: list[tuple[_Item, Outcome]]) -> None:
+        self._writing -= len(outcomes)
+        shared: list[_Item] = []
+        for item, outcome in outcomes:
+            if item.how is How.EMBEDDED:
+                followers = self._in_work.pop(item.content, [])
+                if isinstance(outcome, Stored):
+                    for image in followers:
+                        point = reused_point(
+                            image.candidate,
+                            image.content,
+                            self._encoder.fingerprint,
+                            item.point.vector,
+                            item.point.payload,
+                        )
+                        shared.append(_Item(image.candidate, image.content, point, How.REUSED))
+                else:
+                    self._decoded.extendleft(reversed(followers))
+                    self._oldest_decoded = self._oldest_decoded or self._clock.monotonic()
+            self.not_reusable.discard(item.content)
+            self._finish(outcome)
+        if shared:
+            self._write(shared)
+
+    def settle(self) -> None:
+        """Drop everything that has not reached the model; what has is finished by further turns."""
+        for queue in (self._fresh, self._decoded, self._known, self._touched):
+            self._in_flight -= len(queue)
+            queue.clear()
+        self._oldest_decoded = None
+
+    @property
+    def in_hand(self) -> int:
+        """Images in the model or on their way to the store."""
+        return self._inference.queued + self._writing
+
+    def close(self, wait_seconds: float) -> None:
+        """End the inference lane."""
+        self._inference.close(wait_seconds)

@@ -1,0 +1,141 @@
+"""The log: one JSON object a line on stderr, or the same for people; repeats are summarised."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+import structlog
+
+from clipwatch.clock import Clock, rfc3339
+
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+PRIORITY: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""syslog(3) levels, as journald reads them from a `<n>` in front of a line (sd-daemon(3))."""
+
+FIRST_REPEATS: Final = 5
+SUMMARY_SECONDS: Final = 60.0
+REPEATING: Final = frozenset(
+    {"image.rejected", "directory.unreadable", "events.lost", "library.message", "http.refused"}
+)
+"""Events that a sick folder or a hostile one can produce by the thousand."""
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+EventDict = MutableMapping[str, Any]
+
+
+def visible(text: str) -> str:
+    """Text that cannot move a terminal's cursor, forge a line or hide: control characters are spelled out."""
+    return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
+
+
+class RepeatLimiter:
+    """A structlog processor: of one event and reason, the first few in a minute pass, the rest are counted."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._windows: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def __call__(self, _logger: Any, _name: str, event: EventDict) -> EventDict:
+        """Pass *event* on, or drop it."""
+        if event.get("event") not in REPEATING:
+            return event
+        key = (str(event["event"]), str(event.get("reason", "")))
+        now = self._clock.monotonic()
+        with self._lock:
+            began, count = self._windows.get(key, (now, 0))
+            if now - began >= SUMMARY_SECONDS:
+                if count > FIRST_REPEATS:
+                    event["repeated"] = count - FIRST_REPEATS
+                began, count = now, 0
+            self._windows[key] = (began, count + 1)
+        if count >= FIRST_REPEATS:
+            raise structlog.DropEvent
+        return event
+
+    def summaries(self) -> list[tuple[str, str, int]]:
+        """Event, reason and number of what was dropped in windows that are over."""
+        now = self._clock.monotonic()
+        told = []
+        with self._lock:
+            for key, (began, count) in list(self._windows.items()):
+                if now - began >= SUMMARY_SECONDS:
+                    del self._windows[key]
+                    if count > FIRST_REPEATS:
+                        told.append((*key, count - FIRST_REPEATS))
+        return told
+
+
+def _timestamp(now: Callable[[], datetime]) -> Callable[[Any, str, EventDict], EventDict]:
+    def add(_logger: Any, name: str, event: EventDict) -> EventDict:
+        return {"timestamp": rfc3339(now()), "level": name, **event}
+
+    return add
+
+
+def _json(_logger: Any, _name: str, event: Mapping[str, Any]) -> str:
+    return json.dumps(event, default=str, ensure_ascii=True)
+
+
+def _visible_values(_logger: Any, _name: str, event: EventDict) -> EventDict:
+    return {key: visible(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether *stream* is the journal itself: `JOURNAL_STREAM` names its device and inode (systemd.exec(5))."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def make_logger(
+    *,
+    format: str,  # noqa: A002 - the key's name
+    level: str,
+    clock: Clock,
+    stream: TextIO | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[Any, RepeatLimiter]:
+    """A logger that knows nothing global, and its limiter."""
+    target = stream or sys.stderr
+    limiter = RepeatLimiter(clock)
+    processors: list[Any] = [limiter, structlog.processors.format_exc_info, _timestamp(lambda: datetime.now(UTC))]
+    if format == "json":
+        processors.append(_json)
+    else:
+        processors += [
+            _visible_values,
+            structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=22, sort_keys=False),
+        ]
+    if _journal(target, os.environ if environment is None else environment):
+        processors.append(lambda _logger, name, text: f"<{PRIORITY.get(name, 6)}>{text}")
+    logger = structlog.wrap_logger(
+        structlog.WriteLogger(target),
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        cache_logger_on_first_use=True,
+    )
+    return logger, limiter
+
+
+class LibraryHandler(logging.Handler):
+    """What libraries say through the standard `logging`, as lines of ours."""
+
+    def __init__(self, logger: Any) -> None:
+        super().__init__(logging.WARNING)
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass one record on."""
+        self._logger.warning("library.message", reason=record.name, message=record.getMessage())

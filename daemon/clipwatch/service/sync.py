@@ -1,0 +1,98 @@
+"""One complete comparison, carried out; the daemon's and the command's way of telling its result."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from clipwatch.clock import Clock
+from clipwatch.mirror.mirror import Counts, Mirror
+
+PROGRESS_SECONDS: Final = 0.2
+
+
+class SyncRequest:
+    """A wish for every folder to be compared and made true.
+
+    To be used on the mirror's thread only, but for `done` and, once that is set, `result` and `undone`.
+    """
+
+    def __init__(self, mirror: Mirror, clock: Clock, looks: Mapping[str, int] | None = None) -> None:
+        self._mirror, self._clock = mirror, clock
+        self._started = clock.monotonic()
+        self._before: Counts = mirror.counts.copy()
+        self._looks = mirror.ask_looks("sync") if looks is None else looks
+        self.done = threading.Event()
+        self.result: dict[str, Any] = {}
+        self.undone: list[str] = []
+        """Sentences about what was left."""
+
+    def check(self) -> bool:
+        """Whether everything that can be done has been."""
+        if self.done.is_set():
+            return True
+        folders = self._mirror.folders
+        waited_for = [name for name in self._looks if name in folders and folders[name].available]
+        # A folder that has not been tried yet has neither been found nor said what is wrong with it.
+        untried = any(not f.available and not f.trouble for f in folders.values())
+        if untried or not self._mirror.quiet or any(folders[n].looks < self._looks[n] for n in waited_for):
+            return False
+        self.result = self.counts()
+        self.undone = [f.trouble for f in folders.values() if not f.available]
+        for folder in folders.values():
+            if folder.deletes.held:
+                self.undone.append(
+                    f"{folder.deletes.held} deletes in folder {folder.name} are held ({folder.deletes.hold_text})."
+                )
+            for directory, reason in folder.counts.unreadable.items():
+                name = directory.decode("utf-8", "backslashreplace") or "."
+                self.undone.append(f"Directory {name} of folder {folder.name} could not be read: {reason}.")
+        self.done.set()
+        return True
+
+    def counts(self) -> dict[str, Any]:
+        """The command's answer, as of now."""
+        folders = self._mirror.folders.values()
+        done = self._mirror.counts.minus(self._before)
+        images = sum(folder.images for folder in folders)
+        rejected = sum(len(folder.rejected) for folder in folders)
+        return {
+            "images": images,
+            "embedded": done.embedded,
+            "reused": done.reused,
+            "unchanged": max(0, images - rejected - done.embedded - done.reused - self._mirror.pending()),
+            "deleted": done.deleted,
+            "rejected": rejected,
+            "held": sum(folder.deletes.held for folder in folders),
+            "seconds": round(self._clock.monotonic() - self._started, 3),
+        }
+
+
+def run_to_quiet(
+    mirror: Mirror,
+    clock: Clock,
+    *,
+    stop: threading.Event,
+    progress: Callable[[dict[str, Any], int], None],
+) -> SyncRequest:
+    """Drive *mirror* until one complete comparison is true, or *stop*; *progress* hears counts and what is pending.
+
+    Raises what the store raised when it was given up on.
+    """
+    request = SyncRequest(mirror, clock)
+    told = clock.monotonic()
+    while not stop.is_set():
+        mirror.inbox.wake.clear()
+        wait = mirror.step()
+        if mirror.failed is not None:
+            raise mirror.failed
+        if request.check():
+            break
+        now = clock.monotonic()
+        if now - told >= PROGRESS_SECONDS:
+            progress(request.counts(), mirror.pending())
+            told = now
+        if wait > 0:
+            clock.wait(mirror.inbox.wake, min(wait, PROGRESS_SECONDS))
+    return request
