@@ -92,6 +92,7 @@ class ModelConfig:
     engine: str = _key("auto", "auto | onnxruntime | openvino (an extra)", choices=("auto", "onnxruntime", "openvino"))
     device: str = _key("auto", "auto | cpu | cuda | ...")
     threads: int = _key(0, "0: as many as this process may use.", low=0, high=1024)
+    prompt: str = _key("auto", 'auto | words around a search text: "a photo of {}"; auto: as the model itself says.')
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +379,10 @@ def _check(config: Config, sources: Mapping[str, str]) -> None:
         for j, b in enumerate(roots):
             if i != j and (a == b or a in b.parents):
                 raise ConfigError(f"watch[{j}].path lies within watch[{i}].path.", hint="Folders must not overlap.")
+    if config.model.prompt != "auto" and config.model.prompt.count("{}") != 1:
+        raise ConfigError(
+            f"model.prompt {config.model.prompt!r} must hold {{}} once.", hint='Write "a photo of {}", or "auto".'
+        )
     _check_store(config.store)
     _check_listen("http.listen", config.http.listen)
 

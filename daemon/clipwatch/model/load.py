@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
 from typing import Any
 
 from clipwatch.config import ModelConfig
 from clipwatch.errors import ModelError
+from clipwatch.model import openvino
 from clipwatch.model.cores import usable_cores
 from clipwatch.model.encoder import VisionEncoder
 from clipwatch.model.engine import Engine
+from clipwatch.model.fidelity import GATE, cosines, sample_pictures
 from clipwatch.model.files import ModelFiles, locate
+from clipwatch.model.known_answer import check_known_answers
 from clipwatch.model.onnx import OnnxEngine, has_accelerator
+from clipwatch.model.openvino import OpenVinoEngine
 from clipwatch.model.preprocessor import read_preprocessing
+from clipwatch.model.text import load_text_encoder
+from clipwatch.model.variant import INT8, OPENVINO, Variant, read_variant
 from clipwatch.model.weights import Weights, read_weights
 
 
@@ -19,37 +27,136 @@ def load_encoder(config: ModelConfig, *, batch_size: int, logger: Any, explicit_
     """The vision model of *config*, ready: loaded once, looked at, and run once.
 
     *batch_size* is the largest batch that will come. *explicit_path*: a person set `model.path`, so that a missing file
-    is an error, not a reason to take the demonstration model. Logs nothing on success: `model.loaded` is the caller's.
+    is an error, not a reason to take the demonstration model. Logs only what is odd: `model.loaded` is the caller's.
     Raises `ModelError`, in one sentence with the cure, for whatever is wrong with the files.
     """
-    files = locate(config.path, explicit_path=explicit_path)
-    weights = read_weights(files.vision)
-    _check_hash(files, weights)
-    threads = config.threads or usable_cores()
-    engine: Engine = OnnxEngine(weights, device=config.device, threads=threads)
-    on_cpu = engine.describe["provider"] == "CPUExecutionProvider"
-    if on_cpu and config.device == "auto" and has_accelerator():
-        logger.warning("model.accelerator_unusable", provider="CUDAExecutionProvider", using="CPUExecutionProvider")
+    encoder = _load(config, batch_size, logger, explicit_path)
+    bundle = encoder.files.bundle
+    if bundle is not None and bundle.known_answers and encoder.files.text is not None:
+        check_known_answers(encoder, load_text_encoder(encoder, config), bundle.known_answers)
+    _return_freed_memory()
+    return encoder
+
+
+def build_encoder(
+    engine: Engine,
+    files: ModelFiles,
+    vision_sha256: str,
+    config: ModelConfig,
+    *,
+    batch_size: int,
+    precision: str = "",
+    on_gpu: Weights | None = None,
+) -> VisionEncoder:
+    """An encoder over *engine* as *config* wants it. *on_gpu*: what a second engine on the CPU is made from."""
+    fallback = None
+    if on_gpu is not None:
+        weights = on_gpu
+
+        def fallback() -> Engine:
+            return OnnxEngine(weights, device="cpu", threads=threads_for(config))
+
     return VisionEncoder(
         engine,
         files,
-        weights.sha256,
+        vision_sha256,
         preprocess=lambda side: read_preprocessing(
             files.preprocessor, resize=config.resize, normalize=config.normalize, model_side=side
         ),
         pooling=config.pooling,
         batch_size=batch_size,
         name=_name(files),
-        fallback=None if on_cpu else lambda: OnnxEngine(weights, device="cpu", threads=threads),
+        precision=precision,
+        fallback=fallback,
     )
 
 
-def _check_hash(files: ModelFiles, weights: Weights) -> None:
+def threads_for(config: ModelConfig) -> int:
+    """`model.threads`, or as many as this process may use."""
+    return config.threads or usable_cores()
+
+
+def read_vision(files: ModelFiles) -> Weights:
+    """The vision tower's bytes. Raises `ModelError` where they are not those that the bundle describes."""
+    weights = read_weights(files.vision)
     if files.bundle is not None and files.bundle.vision_sha256 != weights.sha256:
         raise ModelError(
             f"{files.vision} is not the file that bundle.json beside it describes.",
             hint="Fetch or convert the model again; or remove bundle.json, and the text tower with it.",
         )
+    return weights
+
+
+def _load(config: ModelConfig, batch_size: int, logger: Any, explicit_path: bool) -> VisionEncoder:
+    files = locate(config.path, explicit_path=explicit_path)
+    weights = read_vision(files)
+    source = weights.sha256
+    variant = _variant(config, files, source, logger)
+    if variant is not None and variant.variant == INT8:
+        weights = read_weights(files.vision.with_name(variant.file))
+        if weights.sha256 != variant.sha256:
+            raise ModelError(
+                f"{weights.file} is not the file that was measured.", hint="Run `clipwatch model optimize` again."
+            )
+    precision = variant.precision if variant is not None else ""
+    openvino_asked = config.engine == "openvino" or (variant is not None and variant.variant == OPENVINO)
+    if openvino_asked and config.device not in ("auto", "cpu"):
+        raise ModelError(
+            f'OpenVINO runs on the CPU here, but model.device = "{config.device}".',
+            hint='Set model.engine = "onnxruntime".',
+        )
+    if variant is not None and variant.variant == OPENVINO:
+        fast = OpenVinoEngine(weights, threads=threads_for(config))
+        return build_encoder(fast, files, source, config, batch_size=batch_size, precision=precision)
+
+    engine = OnnxEngine(weights, device=config.device, threads=threads_for(config))
+    on_cpu = engine.describe["provider"] == "CPUExecutionProvider"
+    if on_cpu and config.device == "auto" and has_accelerator():
+        logger.warning("model.accelerator_unusable", using="CPUExecutionProvider")
+    exact = build_encoder(
+        engine,
+        files,
+        source,
+        config,
+        batch_size=batch_size,
+        precision=precision,
+        on_gpu=None if on_cpu else weights,
+    )
+    if openvino_asked or (variant is None and on_cpu and batch_size > 1 and _openvino_pays(config)):
+        return _faster(exact, weights, config, batch_size, logger)
+    return exact
+
+
+def _variant(config: ModelConfig, files: ModelFiles, source: str, logger: Any) -> Variant | None:
+    variant = read_variant(files.vision) if config.engine == "auto" else None
+    if variant is not None and variant.of != source:
+        logger.warning("model.variant_stale", file=str(files.vision), variant=variant.variant)
+        return None
+    return variant
+
+
+def _openvino_pays(config: ModelConfig) -> bool:
+    return config.engine == "auto" and openvino.cpu_has_bf16() and openvino.installed()
+
+
+def _faster(exact: VisionEncoder, weights: Weights, config: ModelConfig, batch_size: int, logger: Any) -> VisionEncoder:
+    """The same model by OpenVINO, where its vectors are as good as the same."""
+    files, source = exact.files, exact.vision_sha256
+    try:
+        engine = OpenVinoEngine(weights, threads=threads_for(config))
+        fast = build_encoder(engine, files, source, config, batch_size=batch_size)
+    except ModelError as error:
+        if config.engine == "openvino":
+            raise
+        logger.warning("model.engine_refused", engine="openvino", reason=error.message)
+        return exact
+    mean, _ = cosines(exact, fast, sample_pictures(exact.preprocessing.side))
+    if mean >= GATE:
+        return fast
+    if config.engine == "openvino":
+        return build_encoder(engine, files, source, config, batch_size=batch_size, precision=engine.precision)
+    logger.warning("model.engine_refused", engine="openvino", reason="its vectors differ", cosine=round(mean, 6))
+    return exact
 
 
 def _name(files: ModelFiles) -> str:
@@ -57,3 +164,10 @@ def _name(files: ModelFiles) -> str:
         return files.bundle.name
     folder = files.folder.resolve().name
     return files.vision.name if folder == "models" else f"{folder}/{files.vision.name}"
+
+
+def _return_freed_memory() -> None:
+    """Loading frees hundreds of megabytes in small pieces, which glibc would keep for the life of the process."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -55,6 +55,8 @@ class OnnxEngine:
             self._session = onnxruntime.InferenceSession(weights.content, options, providers=providers)
         except _RUNTIME_ERRORS as error:
             raise _unloadable(weights, str(error)) from error
+        # It keeps the file's bytes for a reload that we never ask for; they are as much again as the model.
+        vars(self._session).pop("_model_bytes", None)
         in_force = self._session.get_providers()[0]
         if device not in ("auto", "cpu") and in_force != provider:
             raise ModelError(
