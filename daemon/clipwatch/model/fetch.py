@@ -7,7 +7,6 @@ because its own download keeps nothing of a file that breaks off half-way.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -25,10 +24,10 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
 from clipwatch.config import toml_value
-from clipwatch.errors import LockHeld, ModelError
+from clipwatch.errors import ModelError
 from clipwatch.model.bundle import Bundle, TextFacts, file_sha256
 from clipwatch.model.cards import CardFile, ModelCard
-from clipwatch.model.install import install, installed
+from clipwatch.model.install import install, installed, staging_folder
 
 HUB: Final = "https://huggingface.co"
 SPARE_BYTES: Final = 64 * 2**20
@@ -80,7 +79,7 @@ def fetch(
             f"{card.title} is not here, and HF_HUB_OFFLINE forbids to fetch it.",
             hint="Unset HF_HUB_OFFLINE, or copy the folder from a machine that has it.",
         )
-    with _translated(card, endpoint), _staging(directory, card) as staging:
+    with _translated(card, endpoint), staging_folder(directory, f"fetch-{card.name}") as staging:
         revision, wanted = _look_up(card, endpoint, timeout_seconds)
         parts = {item.file.name: staging / f"{item.file.name}.{item.checksum[1][:16]}.part" for item in wanted}
         _take_over(wanted, target, parts)
@@ -149,24 +148,6 @@ def _bundle(card: ModelCard, revision: str) -> Bundle:
         },
         known_answers=(),
     )
-
-
-@contextmanager
-def _staging(directory: Path, card: ModelCard) -> Iterator[Path]:
-    """A folder beside the target, on its file system, for one fetch at a time."""
-    staging = directory / f".fetch-{card.name}"
-    staging.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockHeld(
-                f"{card.title} is being fetched into {directory} right now.", hint="Let it finish."
-            ) from error
-        yield staging
-    finally:
-        os.close(descriptor)
 
 
 def _look_up(card: ModelCard, endpoint: str, timeout_seconds: float) -> tuple[str, list[_Wanted]]:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from clipwatch.errors import ModelError
+from clipwatch.errors import LockHeld, ModelError
 from clipwatch.model.bundle import Bundle, file_sha256, read_bundle, write_bundle
+
+
+@contextmanager
+def staging_folder(directory: Path, name: str) -> Iterator[Path]:
+    """*directory*`/.name`, on the file system of the models and for one process at a time; it stays afterwards."""
+    folder = directory / f".{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LockHeld(f"Another clipwatch writes into {folder} right now.", hint="Let it finish.") from error
+        yield folder
+    finally:
+        os.close(descriptor)
 
 
 def install(staged: Mapping[str, Path], directory: Path, bundle: Bundle) -> Path:
