@@ -52,6 +52,10 @@ class FileNotReady(ClipwatchError):
     """A file is still changing, or went away while it was looked at; look again later."""
 
 
+class DecodeUnavailable(FileNotReady):
+    """No decode worker can be started now; no file is to blame, and each is looked at again."""
+
+
 class RejectReason(StrEnum):
     """Why a file has no point; each value is a stable word of the log and of `verify`."""
 
