@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import heapq
+import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from clipwatch.records import Signature
 
-Key = tuple[str, bytes]
-"""(folder name, path below it)."""
+Key = bytes
+"""A path below the folder."""
 
 COARSE_SECONDS: Final = 2.0
 """FAT keeps even seconds; within one tick such a file can change again with the same times."""
@@ -29,10 +31,10 @@ def required_seconds(signature: Signature, settle_seconds: float) -> float:
 class Settling:
     """Files that are waiting to stand still. Not thread-safe; about 200 bytes a file beside its key.
 
-    *settle_seconds*: one value, or one for each folder name. *now* is monotonic seconds throughout.
+    For one folder. *now* is monotonic seconds throughout.
     """
 
-    def __init__(self, settle_seconds: Mapping[str, float] | float) -> None:
+    def __init__(self, settle_seconds: float) -> None:
         self._settle_seconds = settle_seconds
         self._entries: dict[Key, bytes] = {}
         self._queue: list[tuple[float, Key]] = []
@@ -44,9 +46,7 @@ class Settling:
         known = self._entries.get(key)
         if known is not None and known.startswith(packed):
             return
-        seconds = self._settle_seconds
-        settle = seconds if isinstance(seconds, float | int) else seconds[key[0]]
-        ready_at = now + required_seconds(signature, settle)
+        ready_at = now + required_seconds(signature, self._settle_seconds)
         self._entries[key] = _ENTRY.pack(packed, ready_at)
         self._ready.pop(key, None)
         heapq.heappush(self._queue, (ready_at, key))
@@ -54,19 +54,29 @@ class Settling:
             self._queue = [(at, k) for at, k in self._queue if self._is_current(at, k)]
             heapq.heapify(self._queue)
 
-    def ready(self, now: float) -> list[Key]:
-        """All files whose wait is over, in the order they became so; they stay until `forget` or a changed sample."""
+    def ready(self, now: float, most: int | None = None) -> list[Key]:
+        """Files whose wait is over, up to *most*, in the order they became so.
+
+        They stay until `forget` or a changed sample.
+        """
         while self._queue and self._queue[0][0] <= now:
             ready_at, key = heapq.heappop(self._queue)
             if self._is_current(ready_at, key):
                 self._ready[key] = None
-        return list(self._ready)
+        return list(islice(self._ready, most))
 
     def next_ready(self) -> float | None:
-        """When the next file that `ready` has not yet named will be ready; None when none waits."""
+        """When the next file is ready, -infinity where one is already; None when none waits."""
+        if self._ready:
+            return -math.inf
         while self._queue and not self._is_current(*self._queue[0]):
             heapq.heappop(self._queue)
         return self._queue[0][0] if self._queue else None
+
+    def signature(self, key: Key) -> Signature | None:
+        """What was last observed of a file that waits."""
+        entry = self._entries.get(key)
+        return None if entry is None else Signature.unpack(_ENTRY.unpack(entry)[0])
 
     def forget(self, key: Key) -> None:
         """Done with, or gone."""
@@ -75,6 +85,12 @@ class Settling:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._entries)
 
     def _is_current(self, ready_at: float, key: Key) -> bool:
         entry = self._entries.get(key)

@@ -109,10 +109,10 @@ class FolderMirror:
 
     # -- being there -------------------------------------------------------------------------------
 
-    def step_root(self, now: float) -> None:
-        """Find the folder again where it was away; notice where it went."""
+    def step_root(self, now: float) -> bool:
+        """Find the folder again where it was away; whether it has just been found."""
         if self.available or now < self._try_again:
-            return
+            return False
         try:
             self.root.open()
             self.root.lock(self._lock_fallback())
@@ -120,10 +120,11 @@ class FolderMirror:
             if isinstance(error, LockHeld) and self.looks == 0:
                 raise
             self.lose(error.sentence())
-            return
+            return False
         self.available, self.trouble = True, ""
         self._logger.info("folder.available", folder=self.name, path=self.watch.path)
         self.ask_look("folder available")
+        return True
 
     def lose(self, sentence: str) -> None:
         """The folder cannot be trusted now: nothing about it is concluded until it is back."""

@@ -108,7 +108,8 @@ class Mirror:
         self.counts = Counts()
         self.store_state = StoreState()
         self.stopping = False
-        self.on_progress: Callable[[], None] = lambda: None
+        self.on_folder: Callable[[FolderMirror], None] = lambda _: None
+        """Called when a folder is there, before it is looked at: the moment to arm a watch."""
         self._ensuring = False
         self._counted: dict[str, int] = {}
         self._file_bytes = int(config.limits.file_megabytes * 1_000_000)
@@ -168,7 +169,8 @@ class Mirror:
         self._ensure_collection(now)
         busy = False
         for folder in self.folders.values():
-            folder.step_root(now)
+            if folder.step_root(now):
+                self.on_folder(folder)
             self._load_ledger(folder)
             jitter = self._random.uniform(-0.25, 0.25)
             busy |= folder.step_look(now, jitter=jitter, until=now + LOOK_SLICE_SECONDS)
@@ -179,7 +181,6 @@ class Mirror:
         for folder in self.folders.values():
             self._delete(folder, now)
             self._count_exactly(folder)
-        self.on_progress()
         return 0.0 if busy else self._idle_seconds(now)
 
     def _idle_seconds(self, now: float) -> float:

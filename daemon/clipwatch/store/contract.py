@@ -52,7 +52,9 @@ class Store(Protocol):
     Every call is idempotent and may be repeated. Returning means durable. Nothing but
     `StoreUnavailable` (time heals it), `CollectionMissing` (a 404 that names the collection) and
     `StoreRejected` (the operator must act) is raised. Safe to call from several threads.
-    Ids are canonical UUID text. Nothing here ever creates or drops a collection but `ensure`.
+    Ids are canonical UUID text; a number *n*, as others may give, shows as the UUID with the value *n*.
+    Nothing here ever creates or drops a collection but `ensure`. An iterator that raised may be asked again
+    and goes on with the page that failed (so none of them is a generator).
     """
 
     def ensure(self, width: int) -> None:
@@ -90,15 +92,15 @@ class Store(Protocol):
         ...
 
     def paths(self, ids: Sequence[str]) -> dict[str, bytes]:
-        """The paths of those *ids* that exist."""
+        """The paths of those *ids* that exist and name one."""
         ...
 
     def vectors(self, contents: Sequence[str], model: str) -> dict[str, tuple[Vector, dict[str, Any]]]:
         """For each content hash that some point, of any folder, has a vector of *model* for: it and that payload."""
         ...
 
-    def count(self, folder: str | None = None) -> int:
-        """Exact number of points, of *folder* or of the whole collection."""
+    def count(self, folder: str | None = None, *, model: str | None = None) -> int:
+        """Exact number of points, of *folder* or of the whole collection, made by *model* or by any."""
         ...
 
     def folders(self) -> dict[str, int]:

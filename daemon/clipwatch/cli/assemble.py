@@ -1,0 +1,274 @@
+"""Concrete parts from settings; imports of weight happen here, when a part is first needed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipwatch.clock import SystemClock
+from clipwatch.config import Config, LoadedConfig, api_key
+from clipwatch.errors import ClipwatchError, ConfigError, LockHeld
+
+if TYPE_CHECKING:
+    from clipwatch.image.pool import DecodePool
+    from clipwatch.mirror.mirror import Mirror
+    from clipwatch.model.encoder import VisionEncoder
+    from clipwatch.model.text import TextEncoder
+    from clipwatch.service.answers import Answers
+    from clipwatch.service.logs import RepeatLimiter
+    from clipwatch.store.retry import RetryingStore
+
+
+@dataclass(slots=True)
+class Context:
+    """What every command is given."""
+
+    loaded: LoadedConfig
+    logger: Any
+    limiter: RepeatLimiter
+    json: bool
+    clock: SystemClock = field(default_factory=SystemClock)
+
+    @property
+    def config(self) -> Config:
+        """The settings in force."""
+        return self.loaded.config
+
+    @property
+    def state(self) -> Path:
+        """The state directory."""
+        return Path(self.config.state.path)
+
+
+def make_state_directory(state: Path) -> None:
+    """With mode 0700; `ConfigError` where that cannot be."""
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        probe = state / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"The state directory {state} cannot be used: {error.strerror}.",
+            hint="Set state.path to a directory that this user may write to.",
+        ) from error
+
+
+@contextlib.contextmanager
+def state_lock(state: Path) -> Iterator[None]:
+    """Hold the state directory: one daemon or `sync` at a time. Raises `LockHeld` naming the other's pid."""
+    make_state_directory(state)
+    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            raise LockHeld(
+                f"Another clipwatch (pid {pid}) uses the state directory {state}.",
+                hint="Stop it first, or give this one its own state.path.",
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class Parts:
+    """Store, model and decoders of one command, opened when first asked for, closed at the end."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        stop: threading.Event,
+        give_up_seconds: float | None,
+        on_state: Callable[[bool, str], None] = lambda _available, _reason: None,
+    ) -> None:
+        self._context = context
+        self._stop, self._give_up, self._on_state = stop, give_up_seconds, on_state
+        self._lock = threading.RLock()
+        self._store: RetryingStore | None = None
+        self._encoder: VisionEncoder | None = None
+        self._text: TextEncoder | None = None
+        self._query_pool: DecodePool | None = None
+        self._pools: list[DecodePool] = []
+
+    def open_together(self) -> None:
+        """Store and model at once: each spends its start waiting."""
+        with ThreadPoolExecutor(1, thread_name_prefix="open-store") as executor:
+            opening = executor.submit(lambda: self.store)
+            try:
+                _ = self.encoder
+            finally:
+                opening.exception()
+            opening.result()
+
+    @property
+    def store(self) -> RetryingStore:
+        """The collection, with retries."""
+        if self._store is None:
+            from clipwatch.store.open import open_store
+            from clipwatch.store.retry import RetryingStore
+
+            config, context = self._context.config, self._context
+            key = api_key(config.store, os.environ)
+            make_state_directory(context.state)
+            inner = open_store(config.store, api_key=key, runtime=context.state, logger=context.logger)
+            self._store = RetryingStore(
+                inner,
+                stop=self._stop,
+                clock=context.clock,
+                logger=context.logger,
+                give_up_seconds=self._give_up,
+                on_state=self._on_state,
+            )
+        return self._store
+
+    @property
+    def encoder(self) -> VisionEncoder:
+        """The resident vision model."""
+        if self._encoder is None:
+            from clipwatch.model.load import load_encoder
+            from clipwatch.service.status import describe_model
+
+            context = self._context
+            self._encoder = load_encoder(
+                context.config.model,
+                batch_size=context.config.batch.size,
+                logger=context.logger,
+                explicit_path=context.loaded.given("model.path"),
+            )
+            context.logger.info("model.loaded", **describe_model(self._encoder))
+            if self._encoder.demonstration:
+                context.logger.warning(
+                    "model.demonstration",
+                    message="This is the small demonstration model: good for a first try, not for your photos.",
+                    hint="Get CLIP with `clipwatch model fetch clip-vit-base-patch32`, then restart; "
+                    "everything is embedded anew by itself.",
+                )
+        return self._encoder
+
+    def text_rows(self, texts: Sequence[str]) -> Any:
+        """Words to unit rows by the model's own text tower."""
+        with self._lock:
+            if self._text is None:
+                from clipwatch.model.text import load_text_encoder
+
+                self._text = load_text_encoder(self.encoder, self._context.config.model)
+        return self._text.encode(texts)
+
+    def decoder(self, known: Callable[[str], bool], *, workers: int | None = None) -> DecodePool:
+        """Decode workers; *known* contents are not decoded."""
+        from clipwatch.image.pool import DecodePool, DecodeSettings
+        from clipwatch.model.cores import usable_cores
+
+        config = self._context.config
+        settings = DecodeSettings.from_config(self.encoder.preprocessing, config.image, config.limits)
+        pool = DecodePool(settings, workers=workers or usable_cores(), known=known, logger=self._context.logger)
+        self._pools.append(pool)
+        return pool
+
+    def query_decoder(self) -> DecodePool:
+        """Decodes whatever it is given; apart from the pipeline's, so that questions do not wait behind a backlog."""
+        with self._lock:
+            if self._query_pool is None:
+                self._query_pool = self.decoder(lambda _: False, workers=1)
+            return self._query_pool
+
+    def answers(self) -> Answers:
+        """Questions to these parts."""
+        from clipwatch.service.answers import Answers
+
+        return Answers(
+            self._context.config,
+            store=self.store,
+            encoder=self.encoder,
+            decoder=self.query_decoder,
+            text=self.text_rows,
+        )
+
+    def mirror(self) -> Mirror:
+        """The mirror of all configured folders; the caller holds the state directory's lock."""
+        from clipwatch.folder.inbox import Inbox
+        from clipwatch.mirror.mirror import Mirror
+        from clipwatch.mirror.notebook import Notebook
+
+        context = self._context
+        notebook = Notebook(context.state / "notebook.sqlite", limits=limits_key(context.config), logger=context.logger)
+        return Mirror(
+            context.config,
+            store=self.store,
+            encoder=self.encoder,
+            decoder=self.decoder,
+            notebook=notebook,
+            inbox=Inbox(),
+            clock=context.clock,
+            logger=context.logger,
+            lock_fallback=partial(_lock_fallback, context.state),
+        )
+
+    def close(self) -> None:
+        """Let go of everything that was opened."""
+        for pool in self._pools:
+            pool.close(wait_seconds=1)
+        if self._store is not None:
+            self._store.close()
+
+
+def _lock_fallback(state: Path, folder: str) -> Path:
+    return state / f"folder-{folder.encode().hex()[:64]}.lock"
+
+
+def limits_key(config: Config) -> str:
+    """What a rejection depends on beside the file itself."""
+    from PIL import __version__ as pillow_version
+
+    limits = config.limits
+    return (
+        f"{limits.file_megabytes}/{limits.image_megapixels}/{limits.decode_seconds}/"
+        f"{limits.decode_memory_megabytes}/{config.image.exact_decode}/{pillow_version}"
+    )
+
+
+@contextlib.contextmanager
+def opened(
+    context: Context,
+    *,
+    stop: threading.Event | None = None,
+    give_up_seconds: float | None,
+    on_state: Callable[[bool, str], None] = lambda _available, _reason: None,
+) -> Iterator[Parts]:
+    """Parts that are closed whatever happens."""
+    parts = Parts(context, stop=stop or threading.Event(), give_up_seconds=give_up_seconds, on_state=on_state)
+    try:
+        yield parts
+    finally:
+        parts.close()
+
+
+def quiet_libraries(logger: Any) -> None:
+    """Have what libraries log come out as lines of ours; once a process."""
+    from clipwatch.service.logs import LibraryHandler
+
+    logging.captureWarnings(True)
+    root = logging.getLogger()
+    root.handlers = [LibraryHandler(logger)]
+    root.setLevel(logging.WARNING)
+
+
+def sentence_of(error: ClipwatchError) -> str:
+    """For stderr: one line, safe on a terminal."""
+    from clipwatch.service.logs import visible
+
+    return visible(error.sentence())

@@ -1,0 +1,60 @@
+"""`clipwatch config show` and `config init`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from clipwatch.cli.asking import print_json
+from clipwatch.cli.assemble import Context
+from clipwatch.config import SECRET_KEYS, SECTIONS, example, toml_value
+from clipwatch.errors import ConfigError
+
+
+def WITHOUT_CONFIG(arguments: argparse.Namespace) -> bool:  # noqa: N802 - a hook of the parser
+    """`init` must work where the present file is wrong."""
+    return bool(arguments.action == "init")
+
+
+def main(arguments: argparse.Namespace, context: Context | None) -> int:
+    """Show, or write."""
+    if context is None:
+        return _init(Path(arguments.file), force=arguments.force)
+    return _show(context)
+
+
+def _init(file: Path, *, force: bool) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
+    try:
+        with os.fdopen(os.open(file, flags, 0o644), "w", encoding="utf-8") as out:
+            out.write(example())
+    except FileExistsError as error:
+        raise ConfigError(f"{file} is already there.", hint="Use --force to write over it.") from error
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}.") from error
+    print(f"Wrote {file}: every key with its default. `clipwatch --config {file} config show` tells what is in force.")
+    return 0
+
+
+def _show(context: Context) -> int:
+    shown: list[dict[str, Any]] = []
+    for section in SECTIONS:
+        value = getattr(context.config, section)
+        for index, table in enumerate(value if section == "watch" else [value]):
+            for f in dataclasses.fields(table):
+                label = f"watch[{index}].{f.name}" if section == "watch" else f"{section}.{f.name}"
+                setting = getattr(table, f.name)
+                if (section, f.name) in SECRET_KEYS and setting:
+                    setting = "********"
+                source = context.loaded.sources.get(label, "default")
+                shown.append({"key": label, "value": setting, "source": source})
+    if context.json:
+        print_json({"settings": shown})
+        return 0
+    width = max(len(f"{item['key']} = {toml_value(item['value'])}") for item in shown if item["source"] == "default")
+    for item in shown:
+        print(f"{item['key']} = {toml_value(item['value'])}".ljust(width) + f"  # {item['source']}")
+    return 0

@@ -1,0 +1,90 @@
+"""`clipwatch export`: the collection for other programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from clipwatch.cli.asking import ask_daemon
+from clipwatch.cli.assemble import Context, opened
+from clipwatch.errors import ConfigError
+
+
+def main(arguments: argparse.Namespace, context: Context) -> int:
+    """JSON lines on stdout or in a file; or arrays in a file."""
+    if arguments.format != "jsonl" and not arguments.output:
+        raise ConfigError(f"--format {arguments.format} needs --output FILE.")
+    arrays = arguments.format != "jsonl"
+    vectors = arguments.vectors or arrays
+    answer = ask_daemon(context, {"command": "export", "vectors": vectors})
+    if answer is not None:
+        _write(answer, arguments)
+    else:
+        from clipwatch.service.answers import export
+
+        with opened(context, give_up_seconds=context.config.store.timeout_seconds) as parts:
+            _write(export(parts.store, vectors=vectors), arguments)
+    return 0
+
+
+def _write(points: Iterator[dict[str, Any]], arguments: argparse.Namespace) -> None:
+    if arguments.output is None:
+        for point in points:
+            sys.stdout.write(json.dumps(point, ensure_ascii=False) + "\n")
+        return
+    output = Path(arguments.output)
+    partial = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as file:
+            {"jsonl": _write_lines, "npz": _write_npz, "parquet": _write_parquet}[arguments.format](points, file)
+        partial.replace(output)
+    except OSError as error:
+        raise ConfigError(f"The export cannot be written to {output}: {error.strerror or error}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_lines(points: Iterator[dict[str, Any]], file: Any) -> None:
+    for point in points:
+        file.write(json.dumps(point, ensure_ascii=False).encode() + b"\n")
+
+
+def _write_npz(points: Iterator[dict[str, Any]], file: Any) -> None:
+    import numpy as np
+
+    rows = list(points)
+    vectors = np.array([row.pop("vector") for row in rows], np.float32) if rows else np.empty((0, 0), np.float32)
+    np.savez(
+        file,
+        id=np.array([row["id"] for row in rows], dtype=np.str_),
+        path=np.array([row["path"] for row in rows], dtype=np.str_),
+        folder=np.array([row["folder"] for row in rows], dtype=np.str_),
+        payload=np.array([json.dumps(row["payload"], ensure_ascii=False) for row in rows], dtype=np.str_),
+        vector=vectors,
+    )
+
+
+def _write_parquet(points: Iterator[dict[str, Any]], file: Any) -> None:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ConfigError(
+            "Parquet needs the package pyarrow.", hint="Install it with `pip install 'clipwatch[parquet]'`."
+        ) from error
+    rows = list(points)
+    table = pa.table(
+        {
+            "id": [row["id"] for row in rows],
+            "path": [row["path"] for row in rows],
+            "folder": [row["folder"] for row in rows],
+            "payload": [json.dumps(row["payload"], ensure_ascii=False) for row in rows],
+            "vector": pa.array([row["vector"] for row in rows], pa.list_(pa.float32())),
+        }
+    )
+    parquet.write_table(table, file)

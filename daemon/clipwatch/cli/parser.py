@@ -1,0 +1,167 @@
+"""The command line: what may be said, and where it goes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from typing import Any, NoReturn
+
+from clipwatch import __version__
+from clipwatch.config import LoadedConfig, find_file, load
+from clipwatch.errors import ClipwatchError, ConfigError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message[:1].upper()}{message[1:]}.", hint=f"See `{self.prog} --help`.")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every command with its options."""
+    parser = _Parser(
+        prog="clipwatch",
+        description="Drop images in a folder; a Qdrant collection is its living mirror, searchable by meaning.",
+    )
+    parser.add_argument("--version", action="version", version=f"clipwatch {__version__}")
+    parser.add_argument("--config", metavar="FILE", help="configuration (default: $CLIPWATCH_CONFIG, ./config.toml)")
+    parser.add_argument("--log-format", choices=("json", "console"), help="how the log on stderr looks")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="from where on it is told")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, text: str, *, json: bool = True) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if json:
+            sub.add_argument("--json", action="store_true", help="one JSON document on stdout")
+        return sub
+
+    command("run", "the daemon: scan, then watch, until SIGTERM or SIGINT", json=False)
+    sub = command("sync", "one scan to completion, then exit")
+    sub.add_argument("--dry-run", action="store_true", help="print the plan with its reasons, change nothing")
+    sub = command("verify", "compare folder and collection, change nothing")
+    sub.add_argument("--deep", action="store_true", help="by content, and by embedding a sample anew")
+    sub = command("search", "the nearest images to words or a picture")
+    sub.add_argument("text", nargs="*", metavar="TEXT", help="what to look for")
+    sub.add_argument("--image", metavar="FILE", action="append", default=[], help="look for pictures like this one")
+    sub.add_argument("--limit", type=int, default=10, metavar="N", help="how many (10)")
+    sub.add_argument(
+        "--filter", action="append", default=[], metavar="KEY=VALUE", help="only where the payload says so"
+    )
+    sub.add_argument("--plus", action="append", default=[], metavar="WHAT", help="more of these words, or of this file")
+    sub.add_argument("--minus", action="append", default=[], metavar="WHAT", help="less of them")
+    sub = command("export", "the collection as JSON lines, or as a file of arrays")
+    sub.add_argument("--vectors", action="store_true", help="with the vectors")
+    sub.add_argument("--format", choices=("jsonl", "npz", "parquet"), default="jsonl", help="jsonl")
+    sub.add_argument("--output", metavar="FILE", help="where to; npz and parquet need it")
+    sub = command("status", "what the running daemon is doing")
+    sub.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
+    command("confirm", "carry out deletes that are held")
+    sub = command("forget", "delete the points of a folder name that is no longer in the configuration")
+    sub.add_argument("name", metavar="NAME")
+    command("check", "a doctor: what is wrong, and the cure")
+    sub = command("model", "the models it knows; get, look at or make one")
+    _model_commands(sub)
+    sub = command("config", "the settings in force; or write a file of them")
+    parts = sub.add_subparsers(dest="action", metavar="ACTION", required=True)
+    show = parts.add_parser("show", help="every setting and where it came from")
+    show.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    init = parts.add_parser("init", help="write a commented file")
+    init.add_argument("file", nargs="?", default="config.toml", metavar="FILE", help="config.toml")
+    init.add_argument("--force", action="store_true", help="even over one that is there")
+    return parser
+
+
+def _model_commands(sub: argparse.ArgumentParser) -> None:
+    actions = sub.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def action(name: str, text: str) -> argparse.ArgumentParser:
+        part = actions.add_parser(name, help=text)
+        part.add_argument("--json", action="store_true", help="one JSON document on stdout")
+        return part
+
+    action("list", "the models that can be fetched")
+    part = action("fetch", "download one")
+    part.add_argument("name", metavar="NAME", help="as `model list` names it")
+    part.add_argument("--directory", metavar="DIR", help="where to (models)")
+    part.add_argument("--give-up-seconds", type=float, default=None, metavar="S", help="when the hub does not answer")
+    part = action("info", "what a model file is")
+    part.add_argument("file", nargs="?", metavar="FILE", help="the configured one")
+    part = action("convert", "make ONNX from PyTorch weights")
+    part.add_argument("source", nargs="?", default="openai/clip-vit-base-patch32", metavar="NAME_OR_DIR")
+    part.add_argument("--directory", default="models", metavar="DIR", help="where to (models)")
+    part.add_argument("--output", choices=("embeds", "tokens"), default="embeds", help="what the tower gives")
+    part = action("optimize", "measure faster variants on your own pictures, and take one")
+    part.add_argument("--use", metavar="VARIANT", help="switch to this variant")
+    part.add_argument("--allow", type=float, default=None, metavar="COSINE", help="accept a lower mean cosine (0.999)")
+    part.add_argument("--images", metavar="DIR", help="the pictures to measure with (the watched folder)")
+
+
+MODULES = {
+    "run": "run",
+    "sync": "sync",
+    "verify": "verify",
+    "search": "search",
+    "export": "export",
+    "status": "status",
+    "confirm": "confirm",
+    "forget": "forget",
+    "check": "check",
+    "model": "model",
+    "config": "config",
+}
+
+
+def run(argv: list[str]) -> int:
+    """Parse, load the settings, dispatch; every expected error becomes one sentence and a status."""
+    try:
+        arguments = build_parser().parse_args(argv)
+        module = importlib.import_module(f"clipwatch.cli.{MODULES[arguments.command]}")
+        if getattr(module, "WITHOUT_CONFIG", None) and module.WITHOUT_CONFIG(arguments):
+            status: int = module.main(arguments, None)
+            return status
+        status = module.main(arguments, _context(arguments))
+        return _flushed(status)
+    except ClipwatchError as error:
+        from clipwatch.cli.assemble import sentence_of
+
+        print(f"clipwatch: {sentence_of(error)}", file=sys.stderr)
+        return int(getattr(error, "status", error.exit_status))
+    except BrokenPipeError:
+        # The reader of stdout has had enough; nothing more may be written there, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except KeyboardInterrupt:
+        print("clipwatch: Interrupted.", file=sys.stderr)
+        return 1
+
+
+def _flushed(status: int) -> int:
+    sys.stdout.flush()
+    return status
+
+
+def _context(arguments: argparse.Namespace) -> Any:
+    loaded = load_config(arguments)
+    from clipwatch.cli.assemble import Context
+    from clipwatch.clock import SystemClock
+    from clipwatch.service.logs import make_logger
+
+    log = loaded.config.log
+    # Commands for people say little by themselves; the daemon says what it does.
+    level = log.level if arguments.command == "run" or loaded.given("log.level") else "warning"
+    log_format = log.format
+    if arguments.command != "run" and not loaded.given("log.format") and sys.stderr.isatty():
+        log_format = "console"
+    logger, limiter = make_logger(format=log_format, level=level, clock=SystemClock())
+    return Context(loaded, logger, limiter, json=getattr(arguments, "json", False))
+
+
+def load_config(arguments: argparse.Namespace) -> LoadedConfig:
+    """The settings that these arguments and this environment ask for."""
+    overrides = {}
+    if arguments.log_format:
+        overrides["log", "format"] = arguments.log_format
+    if arguments.log_level:
+        overrides["log", "level"] = arguments.log_level
+    return load(find_file(arguments.config, os.environ), os.environ, overrides)

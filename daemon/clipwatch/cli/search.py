@@ -1,0 +1,79 @@
+"""`clipwatch search`: words and pictures to the nearest images."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import sys
+from pathlib import Path
+from typing import Any
+
+from clipwatch.cli.asking import ask_daemon, print_json, result_of
+from clipwatch.cli.assemble import Context, opened
+from clipwatch.errors import ConfigError
+
+
+def main(arguments: argparse.Namespace, context: Context) -> int:
+    """Best first; exit 0 also where nothing was found."""
+    request = _request(arguments)
+    answer = ask_daemon(context, {"command": "search", **request})
+    if answer is not None:
+        result = result_of(answer)
+    else:
+        with opened(context, give_up_seconds=context.config.store.timeout_seconds) as parts:
+            parts.open_together()
+            result = parts.answers().search(request)
+    if context.json:
+        print_json(result)
+        return 0
+    from clipwatch.service.logs import visible
+
+    for hit in result["hits"]:
+        print(f"{hit['score']:7.4f}  {hit['folder']}/{visible(hit['path'])}")
+    if not result["hits"]:
+        print("Nothing found: the collection is empty, or nothing matches the filter.", file=sys.stderr)
+    if "partial" in result:
+        partial = result["partial"]
+        print(
+            f"A model change is under way: {partial['done']} of {partial['of']} images are searched so far.",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def _request(arguments: argparse.Namespace) -> dict[str, Any]:
+    plus: list[dict[str, str]] = []
+    if arguments.text:
+        plus.append({"text": " ".join(arguments.text)})
+    plus += [_picture(Path(name)) for name in arguments.image]
+    plus += [_words_or_picture(word) for word in arguments.plus]
+    if not plus:
+        raise ConfigError("There is nothing to search for.", hint="Give words, or --image FILE.")
+    filters = {}
+    for condition in arguments.filter:
+        key, equals, value = condition.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"The filter {condition!r} is not KEY=VALUE.", hint="Write e.g. --filter folder=images.")
+        filters[key] = value
+    return {
+        "plus": plus,
+        "minus": [_words_or_picture(word) for word in arguments.minus],
+        "limit": arguments.limit,
+        "filter": filters,
+    }
+
+
+def _words_or_picture(word: str) -> dict[str, str]:
+    try:
+        is_file = Path(word).is_file()
+    except (OSError, ValueError):
+        is_file = False
+    return _picture(Path(word)) if is_file else {"text": word}
+
+
+def _picture(file: Path) -> dict[str, str]:
+    try:
+        return {"image": base64.b64encode(file.read_bytes()).decode("ascii")}
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"The picture {file} cannot be read: {reason}.") from error

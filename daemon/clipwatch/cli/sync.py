@@ -1,0 +1,132 @@
+"""`clipwatch sync`: one comparison, carried out or only told."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from typing import Any, Self
+
+from clipwatch.cli.asking import ask_daemon, print_json
+from clipwatch.cli.assemble import Context, opened, quiet_libraries, state_lock
+from clipwatch.errors import StoreUnavailable
+
+
+def main(arguments: argparse.Namespace, context: Context) -> int:
+    """Exit 1 where something was left undone."""
+    if arguments.dry_run:
+        return _dry_run(context)
+    with _Progress(context.json) as progress:
+        answer = ask_daemon(context, {"command": "sync"})
+        result = _by_itself(context, progress) if answer is None else _by_daemon(answer, progress)
+    undone = result.pop("undone", [])
+    for sentence in undone:
+        print(f"clipwatch: {sentence}", file=sys.stderr)
+    if context.json:
+        print_json(result)
+    else:
+        print(
+            "{images} images: {embedded} embedded, {reused} reused, {unchanged} unchanged, {rejected} rejected; "
+            "{deleted} points deleted, {held} held; {seconds:.1f} s".format(**result)
+        )
+    return 1 if undone or result["held"] else 0
+
+
+def _by_daemon(answer: Any, progress: _Progress) -> dict[str, Any]:
+    while True:
+        try:
+            item = next(answer)
+            progress.tell(item["counts"], item["pending"])
+        except StopIteration as end:
+            result: dict[str, Any] = end.value
+            return result
+
+
+def _by_itself(context: Context, progress: _Progress) -> dict[str, Any]:
+    from clipwatch.service.sync import run_to_quiet
+
+    quiet_libraries(context.logger)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(1) if stop.is_set() else stop.set())
+    with (
+        state_lock(context.state),
+        opened(context, stop=stop, give_up_seconds=context.config.store.timeout_seconds) as parts,
+    ):
+        parts.open_together()
+        mirror = parts.mirror()
+        try:
+            request = run_to_quiet(mirror, context.clock, stop=stop, progress=progress.tell)
+        except StoreUnavailable:
+            if stop.is_set():
+                return {**_interrupted(), "undone": ["Interrupted: the rest waits for the next time."]}
+            raise
+        finally:
+            mirror.stop()
+            mirror.close(wait_seconds=5)
+        if not request.done.is_set():
+            return {**request.counts(), "undone": ["Interrupted: the rest waits for the next time."]}
+        return {**request.result, "undone": request.undone}
+
+
+def _interrupted() -> dict[str, Any]:
+    return dict.fromkeys(("images", "embedded", "reused", "unchanged", "deleted", "rejected", "held", "seconds"), 0)
+
+
+class _Progress:
+    """A bar on a terminal; nothing elsewhere."""
+
+    def __init__(self, json: bool) -> None:
+        self._shown = sys.stderr.isatty() and not json
+        self._bar: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def tell(self, counts: dict[str, Any], pending: int) -> None:
+        """So much is done, so much is known to be left."""
+        if not self._shown:
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(desc="sync", unit=" images", dynamic_ncols=True, leave=False)
+        done = counts["embedded"] + counts["reused"]
+        self._bar.total = done + pending
+        self._bar.n = done
+        self._bar.set_postfix(rejected=counts["rejected"], deleted=counts["deleted"], refresh=False)
+        self._bar.refresh()
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _dry_run(context: Context) -> int:
+    """The plan with its reasons, made from folder and collection alone."""
+    from clipwatch.mirror.dry_run import plan_folder
+
+    plan: list[dict[str, Any]] = []
+    with opened(context, give_up_seconds=context.config.store.timeout_seconds) as parts:
+        answer = ask_daemon(context, {"command": "plan"})
+        if answer is not None:
+            while True:
+                try:
+                    plan.append(next(answer))
+                except StopIteration:
+                    break
+        else:
+            for watch in context.config.watch:
+                plan += plan_folder(watch, parts.store, parts.encoder.fingerprint, context.config.limits)
+    if context.json:
+        print_json({"plan": plan})
+    else:
+        from clipwatch.service.logs import visible
+
+        for action in plan:
+            held = " (would be held)" if action.get("held") else ""
+            print(f"{action['action']:<7} {action['reason']:<8} {action['folder']}/{visible(action['path'])}{held}")
+        print(f"{len(plan)} actions")
+    return 0

@@ -1,0 +1,189 @@
+"""What can be asked of folder, model and collection; the same in the daemon and without one."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from clipwatch.config import Config
+from clipwatch.errors import ClipwatchError, CollectionMissing, ConfigError, FileRejected
+from clipwatch.folder.opened import restat
+from clipwatch.mirror.pipeline import Decoder
+from clipwatch.mirror.verify import verify
+from clipwatch.model.combine import combine
+from clipwatch.model.contract import Encoder
+from clipwatch.records import Candidate, DecodedImage, OpenedFile, Reason, Vector
+from clipwatch.store.contract import Store
+
+MOST_HITS: Final = 1000
+
+
+class Answers:
+    """Searches, exports and comparisons. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        store: Store,
+        encoder: Encoder,
+        decoder: Callable[[], Decoder],
+        text: Callable[[Sequence[str]], Any],
+    ) -> None:
+        """*decoder* decodes whatever it is given; *text* turns words into unit rows, or raises `ModelError`."""
+        self._config, self._store, self._encoder = config, store, encoder
+        self._decoder, self._text = decoder, text
+
+    # -- search ------------------------------------------------------------------------------------------
+
+    def search(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The nearest images to words and pictures.
+
+        *request*: `plus` and `minus`, lists of `{"text": …}` or `{"image": base64 of a file}`; `limit`; `filter`.
+        """
+        limit = int(request.get("limit", 10))
+        if not 1 <= limit <= MOST_HITS:
+            raise ConfigError(f"The limit must be between 1 and {MOST_HITS}, not {limit}.")
+        parts = [(1.0, self._vector(part)) for part in request.get("plus", [])]
+        parts += [(-1.0, self._vector(part)) for part in request.get("minus", [])]
+        if not any(weight > 0 for weight, _ in parts):
+            raise ConfigError("There is nothing to search for.", hint="Give words, or --image FILE.")
+        filters = {str(key): str(value) for key, value in dict(request.get("filter", {})).items()}
+        model = self._encoder.fingerprint
+        try:
+            hits = self._store.search(combine(parts), limit, model=model, filters=filters)
+            done, of = self._store.count(model=model), self._store.count()
+        except CollectionMissing:
+            hits, done, of = [], 0, 0
+        answer: dict[str, Any] = {
+            "hits": [
+                {
+                    "path": hit.payload.get("path", ""),
+                    "folder": hit.payload.get("folder", ""),
+                    "score": round(float(hit.score), 6),
+                    "id": hit.id,
+                }
+                for hit in hits
+            ]
+        }
+        if done < of:
+            answer["partial"] = {"done": done, "of": of}
+        return answer
+
+    def _vector(self, part: Mapping[str, Any]) -> Vector:
+        if "text" in part:
+            if not str(part["text"]).strip():
+                raise ConfigError("The words to search for are empty.")
+            vector: Vector = self._text([str(part["text"])])[0]
+            return vector
+        try:
+            picture = base64.b64decode(part["image"], validate=True)
+        except (binascii.Error, KeyError, TypeError, ValueError) as error:
+            raise ConfigError("The picture of the request is not base64.") from error
+        return self.picture_vector(picture)
+
+    def picture_vector(self, picture: bytes) -> Vector:
+        """A picture file's bytes, through the same decoder and model as those of the folder."""
+        descriptor = os.memfd_create("query", os.MFD_CLOEXEC)
+        try:
+            with os.fdopen(os.dup(descriptor), "wb") as file:
+                file.write(picture)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            candidate = Candidate("", b"the query", restat(descriptor), Reason.NEW)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        try:
+            image = self._decoder().submit(OpenedFile(candidate, descriptor)).result()
+        except FileRejected as rejected:
+            raise ConfigError(f"The picture to search with cannot be used: {rejected.message}") from rejected
+        if not isinstance(image, DecodedImage):
+            raise ClipwatchError("The picture was not decoded.")
+        row: Vector = self._encoder.encode([image.pixels])[0]
+        if not np.isfinite(row).all():
+            raise ConfigError("The model makes no usable vector of this picture.", hint="Search with another one.")
+        return row
+
+    # -- the rest ------------------------------------------------------------------------------------------
+
+    def verify(self, *, deep: bool, step: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
+        """Folder against collection; see `mirror.verify.verify`."""
+        return verify(
+            self._config.watch,
+            store=self._store,
+            encoder=self._encoder,
+            decoder=self._decoder(),
+            file_bytes=int(self._config.limits.file_megabytes * 1_000_000),
+            deep=deep,
+            step=step,
+        )
+
+
+def export(store: Store, *, vectors: bool) -> Iterator[dict[str, Any]]:
+    """Every point of the collection as a JSON object."""
+    try:
+        for point in store.points(vectors=vectors):
+            item: dict[str, Any] = {
+                "id": point.id,
+                "path": point.payload.get("path", ""),
+                "folder": point.payload.get("folder", ""),
+                "payload": point.payload,
+            }
+            if point.vector is not None:
+                item["vector"] = [float(number) for number in point.vector]
+            yield item
+    except CollectionMissing:
+        return
+
+
+def stored_status(config: Config, store: Store) -> dict[str, Any]:
+    """`status` without a daemon: what the store says."""
+    try:
+        points = store.count()
+        folders = store.folders()
+    except CollectionMissing:
+        points, folders = 0, {}
+    info = store.info()
+    return {
+        "state": "stopped",
+        "images": 0,
+        "points": points,
+        "pending": 0,
+        "rejected": 0,
+        "ignored": 0,
+        "held": 0,
+        "model": {},
+        "store": {
+            "available": True,
+            "kind": info.kind,
+            "address": info.address,
+            "version": info.version,
+            "collection": info.collection,
+        },
+        "watch": [
+            {"name": watch.name, "state": "stopped", "path": watch.path, "points": folders.get(watch.name, 0)}
+            for watch in config.watch
+        ],
+    }
+
+
+def forget(config: Config, store: Store, name: str) -> dict[str, Any]:
+    """Delete the points of a folder name that is no longer in the configuration."""
+    if any(watch.name == name for watch in config.watch):
+        raise ConfigError(
+            f"Folder {name!r} is in the configuration, so its points are kept.",
+            hint="Remove its [[watch]] table first.",
+        )
+    try:
+        known = store.folders()
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise ConfigError(f"The collection has no points under the name {name!r}.", hint=f"It has: {names}.")
+        return {"deleted": store.delete_folder(name)}
+    except CollectionMissing:
+        return {"deleted": 0}

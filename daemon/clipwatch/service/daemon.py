@@ -1,0 +1,207 @@
+"""The loop: wait, step, supervise, tell; and an end that is always orderly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import Any, Final
+
+from clipwatch.clock import Clock
+from clipwatch.errors import ClipwatchError, StoreUnavailable
+from clipwatch.folder.watch import FolderWatch
+from clipwatch.mirror.folder_mirror import FolderMirror
+from clipwatch.mirror.mirror import Mirror
+from clipwatch.service.logs import RepeatLimiter
+from clipwatch.service.notify import Notifier
+from clipwatch.service.status import describe_mirror
+from clipwatch.service.sync import SyncRequest
+
+SUPERVISE_SECONDS: Final = 5.0
+STOP_SECONDS: Final = 6.0
+"""For what is in hand at the end; the contract promises an exit within 10."""
+
+ANSWER_SECONDS: Final = 30.0
+"""How long a question waits for the loop."""
+
+
+class Stop:
+    """The wish to end, as signals bring it: once is orderly, twice is at once."""
+
+    def __init__(self, wake: threading.Event) -> None:
+        self.requested = threading.Event()
+        self.reload = threading.Event()
+        self._wake = wake
+
+    def rewire(self, wake: threading.Event) -> None:
+        """Set *wake* from now on, too when the wish came before."""
+        self._wake = wake
+        if self.requested.is_set():
+            wake.set()
+
+    def install(self) -> None:
+        """Take SIGTERM, SIGINT and SIGHUP; main thread only."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        signal.signal(signal.SIGHUP, self._reload)
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        if self.requested.is_set():
+            os._exit(0)
+        self.requested.set()
+        self._wake.set()
+
+    def _reload(self, _number: int, _frame: FrameType | None) -> None:
+        self.reload.set()
+        self._wake.set()
+
+
+class Daemon:
+    """Runs a mirror until told to stop."""
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        *,
+        stop: Stop,
+        clock: Clock,
+        logger: Any,
+        limiter: RepeatLimiter,
+        notifier: Notifier,
+        reload: Callable[[], None] = lambda: None,
+        on_tick: Callable[[], None] = lambda: None,
+        started: float,
+    ) -> None:
+        """*started*: the monotonic moment at which the process began."""
+        self.mirror = mirror
+        self._stop, self._clock, self._logger = stop, clock, logger
+        self._limiter, self._notifier = limiter, notifier
+        self._reload, self._on_tick = reload, on_tick
+        self._started = started
+        self._watches: dict[str, FolderWatch] = {}
+        self._requests: list[SyncRequest] = []
+        self._supervised = 0.0
+        mirror.on_folder = self._arm
+
+    # -- watching ------------------------------------------------------------------------------------------
+
+    def _arm(self, folder: FolderMirror) -> None:
+        """The folder is there: watch it before it is looked at, so that nothing falls in between."""
+        watch = self._watches.get(folder.name)
+        if watch is not None:
+            watch.stop()
+        watch = FolderWatch(folder.root, folder.rules, folder.watch, self.mirror.inbox, self._clock, self._logger)
+        self._watches[folder.name] = watch
+        watch.start()
+        state = watch.state
+        self._logger.info("watch.started", folder=folder.name, backend=state.backend, reason=state.reason)
+
+    def _supervise(self, now: float) -> None:
+        if now - self._supervised < SUPERVISE_SECONDS:
+            return
+        self._supervised = now
+        for name, folder in self.mirror.folders.items():
+            if folder.available and folder.check_root():
+                self._watches[name].supervise()
+        for event, reason, repeated in self._limiter.summaries():
+            self._logger.warning("log.summary", of=event, reason=reason, repeated=repeated)
+        status = self.status()
+        text = f"{status['state']}: {status['points']} points, {status['pending']} pending"
+        self._notifier.alive(text)
+
+    # -- asking, from other threads ----------------------------------------------------------------------------
+
+    def ask(self, question: Callable[[], Any]) -> Any:
+        """Have *question* answered on the loop's thread."""
+        answered = threading.Event()
+        box: list[Any] = []
+
+        def answer() -> None:
+            try:
+                box.append(question())
+            except ClipwatchError as error:
+                box.append(error)
+            answered.set()
+
+        self.mirror.mailbox.post(answer)
+        if not answered.wait(ANSWER_SECONDS):
+            raise StoreUnavailable("The daemon is too busy to answer.", hint="Try again, and see `clipwatch status`.")
+        if isinstance(box[0], ClipwatchError):
+            raise box[0]
+        return box[0]
+
+    def status(self) -> dict[str, Any]:
+        """On the loop's thread."""
+        watches = {
+            name: {"backend": watch.state.backend, "watch_reason": watch.state.reason, "healthy": watch.state.healthy}
+            for name, watch in self._watches.items()
+        }
+        return describe_mirror(self.mirror, watches)
+
+    def request_sync(self, looks: Callable[[], dict[str, int]] | None = None) -> SyncRequest:
+        """On the loop's thread: a request that is checked after each step. *looks* asks for the looks it needs."""
+        request = SyncRequest(self.mirror, self._clock, looks() if looks else None)
+        self._requests.append(request)
+        return request
+
+    @property
+    def ready(self) -> tuple[bool, str]:
+        """Whether the first scan is done and the store answers; else why not."""
+        if not self.mirror.store_state.available or not self.mirror.store_state.ready:
+            return False, self.mirror.store_state.trouble or "The store has not answered yet."
+        for folder in self.mirror.folders.values():
+            if not folder.looks:
+                return False, folder.trouble or f"The first scan of folder {folder.name} is not done."
+        return True, ""
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until stopped; then finish what is in hand, or drop it whole."""
+        wake = self.mirror.inbox.wake
+        announced = False
+        while not self._stop.requested.is_set():
+            wake.clear()
+            wait = self.mirror.step()
+            now = self._clock.monotonic()
+            self._requests = [request for request in self._requests if not request.check()]
+            if not announced and all(f.available or f.trouble for f in self.mirror.folders.values()):
+                announced = True
+                self._logger.info("daemon.ready", seconds=round(now - self._started, 3))
+                self._notifier.ready("watching")
+            self._supervise(now)
+            self._on_tick()
+            if self._stop.reload.is_set():
+                self._stop.reload.clear()
+                self._reload()
+            if wait > 0:
+                self._clock.wait(wake, min(wait, SUPERVISE_SECONDS))
+        self._end()
+
+    def _end(self) -> None:
+        self._notifier.stopping()
+        self._logger.info("daemon.stopping", in_hand=self.mirror.pipeline.in_hand)
+        deadline = self._clock.monotonic() + STOP_SECONDS
+        wake = self.mirror.inbox.wake
+        self.mirror.stop()
+        while not self.mirror.finished and self._clock.monotonic() < deadline:
+            wake.clear()
+            self.mirror.step()
+            self._clock.wait(wake, 0.1)
+        for watch in self._watches.values():
+            watch.stop()
+        self._logger.info("daemon.stopped", finished=self.mirror.finished)
+
+
+def store_listener(mirror_of: Callable[[], Mirror | None]) -> Callable[[bool, str], None]:
+    """What a `RetryingStore` tells, brought to the mirror's thread."""
+
+    def changed(available: bool, reason: str) -> None:
+        mirror = mirror_of()
+        if mirror is not None:
+            mirror.mailbox.post(partial(mirror.store_changed, available, reason))
+
+    return changed

@@ -1,0 +1,61 @@
+"""From settings to a store; the only place that knows which of its two ends is meant. Cheap to import."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipwatch.config import StoreConfig, is_server
+from clipwatch.store.contract import Store
+
+if TYPE_CHECKING:
+    from clipwatch.store.qdrant import QdrantStore
+
+
+def open_store(config: StoreConfig, *, api_key: str, runtime: Path, logger: Any) -> Store:
+    """The store of *config*; the embedded engine is started, with its socket below *runtime*.
+
+    A server is not spoken to yet. Raises `LockHeld` where another process has the embedded store, and
+    `ConfigError`. Where the engine dies, the call that notices has it started again and raises
+    `StoreUnavailable`: the next one finds it well.
+    """
+    if is_server(config.url):
+        return _server(config, api_key)
+    return _embedded(config, api_key, runtime, logger)
+
+
+def _server(config: StoreConfig, api_key: str) -> QdrantStore:
+    # gRPC writes to stderr by itself, in a form that is not ours; what matters comes as an exception.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from clipwatch.store.connect import public_address, server_client
+    from clipwatch.store.qdrant import QdrantStore
+
+    client = server_client(config, api_key=api_key)
+    return QdrantStore(client, config, kind="server", address=public_address(config.url), api_key=api_key)
+
+
+def _embedded(config: StoreConfig, api_key: str, runtime: Path, logger: Any) -> QdrantStore:
+    # The engine is spawned first: it loads while this process imports the client.
+    from clipwatch.engine.process import Engine
+
+    directory = config.url.removeprefix("embedded:")
+    engine = Engine(Path(directory), logger=logger, runtime=runtime, listen=config.embedded_listen, api_key=api_key)
+    engine.start()
+    try:
+        from clipwatch.store.connect import socket_client
+        from clipwatch.store.qdrant import QdrantStore
+
+        client = socket_client(engine.socket_path, timeout_seconds=config.timeout_seconds, api_key=api_key)
+        return QdrantStore(
+            client,
+            config,
+            kind="embedded",
+            address=config.url,
+            api_key=api_key,
+            revive=engine.ensure_running,
+            closing=engine.close,
+        )
+    except BaseException:
+        engine.close()
+        raise

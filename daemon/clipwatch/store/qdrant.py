@@ -1,0 +1,391 @@
+"""The one implementation of `Store`: on qdrant-client, whatever it speaks to.
+
+Every request passes `QdrantStore._call`, where the client's exceptions end. Reads page by point id; writes
+wait, and count only when the store says `completed`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from qdrant_client import QdrantClient, models
+
+from clipwatch.config import StoreConfig
+from clipwatch.errors import (
+    ClipwatchError,
+    CollectionMissing,
+    ConfigError,
+    LockHeld,
+    PointRefused,
+    RequestTooLarge,
+    StoreRejected,
+    StoreUnavailable,
+)
+from clipwatch.records import LedgerRow, Point, Vector
+from clipwatch.store import collection as shape
+from clipwatch.store import payload as stored
+from clipwatch.store.contract import Hit, Refusal, StoredPoint, StoreInfo
+from clipwatch.store.faults import CLIENT_ERRORS, Origin, StoreConflict, lost_connection, not_completed, translate
+from clipwatch.store.pages import Each, Pages
+
+REQUEST_BYTES: Final = 8 * 2**20
+"""A quarter of the 32 MiB that a Qdrant server takes by default; proxies often take less, hence the halving."""
+
+_PAGE_POINTS: Final = 1000
+_PAGE_POINTS_WITH_VECTORS: Final = 200
+_NUMBER_BYTES: Final = 21
+"""A float32 as JSON spells it, at its longest, with the comma."""
+
+T = TypeVar("T")
+_Send = Callable[[QdrantClient], T]
+
+
+class QdrantStore:
+    """`Store` over *client*, which it owns.
+
+    *kind* is "server" or "embedded". *revive* is called when the connection was lost, before the caller is
+    told: an owner of the other end brings it back there, for the next attempt. *closing* is called after
+    the client is closed.
+    """
+
+    def __init__(
+        self,
+        client: QdrantClient,
+        config: StoreConfig,
+        *,
+        kind: str,
+        address: str,
+        api_key: str = "",
+        revive: Callable[[], object] | None = None,
+        closing: Callable[[], None] | None = None,
+    ) -> None:
+        if config.collection in (".", ".."):
+            raise ConfigError(f"store.collection {config.collection!r} is no collection name.")
+        self._client = client
+        self._config = config
+        self._name = config.collection
+        self._kind = kind
+        self._origin = Origin(address, config.collection, api_key)
+        self._revive = revive
+        self._closing = closing
+        self._width: int | None = None
+        self._request_points = _PAGE_POINTS
+        self._closed = False
+
+    def ensure(self, width: int) -> None:
+        """See `Store`. A collection is only made after the store itself said that there is none."""
+        if self._kind == "server":
+            shape.check_version(self._version(), self._origin.address)
+        if not self._call("collection_exists", lambda c: c.collection_exists(self._name)):
+            arguments = shape.creation(width, self._config, server=self._kind == "server")
+            with contextlib.suppress(StoreConflict):  # Someone was quicker: theirs is judged like any other.
+                self._call("create_collection", lambda c: c.create_collection(self._name, **arguments))
+        info = self._call("get_collection", lambda c: c.get_collection(self._name))
+        shape.check_shape(info, width, self._name)
+        for key in shape.INDEXED_KEYS:
+            if key not in info.payload_schema:
+                self._create_index(key)
+        self._width = width
+
+    def upsert(self, points: Sequence[Point]) -> tuple[Refusal, ...]:
+        """See `Store`."""
+        for point in points:
+            if not stored.is_usable(point.vector) or self._width not in (None, len(point.vector)):
+                raise ValueError(f"the vector of point {point.id} is not finite, non-zero float32 of the right width")
+        refusals: list[Refusal] = []
+        for chunk in self._requests(points):
+            self._halving(chunk, self._send_points, lambda point, why: refusals.append(Refusal(point, why)))
+        return tuple(refusals)
+
+    def refresh(self, payloads: Mapping[str, Mapping[str, Any]]) -> None:
+        """See `Store`. Points are named by a filter: naming them by id fails where one is absent."""
+        for chunk in _chunks(list(payloads.items()), _PAGE_POINTS):
+            self._halving(chunk, self._send_payloads)
+
+    def delete(self, folder: str, ids: Sequence[str]) -> None:
+        """See `Store`."""
+        for chunk in _chunks(ids, _PAGE_POINTS):
+            self._delete(models.Filter(must=[_has_id(chunk), _folder_is(folder)]))
+
+    def delete_folder(self, folder: str) -> int:
+        """See `Store`."""
+        number = self.count(folder)
+        self._delete(models.Filter(must=[_folder_is(folder)]))
+        return number
+
+    def ledger(self, folder: str) -> Iterator[Sequence[LedgerRow]]:
+        """See `Store`."""
+        condition = models.Filter(must=[_folder_is(folder)])
+        keys = models.PayloadSelectorInclude(include=list(stored.LEDGER_KEYS))
+
+        def fetch(offset: Any) -> tuple[Sequence[LedgerRow], Any]:
+            records, following = self._scroll(condition, offset, _PAGE_POINTS, keys)
+            return [stored.ledger_row(record.id, record.payload) for record in records], following
+
+        return Pages(fetch)
+
+    def rows(self, ids: Sequence[str]) -> dict[str, LedgerRow]:
+        """See `Store`."""
+        records = self._retrieve(ids, stored.LEDGER_KEYS)
+        return {stored.id_text(record.id): stored.ledger_row(record.id, record.payload) for record in records}
+
+    def paths(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """See `Store`. A point that names no path is left out."""
+        found = ((record.id, stored.stored_path(record.payload)) for record in self._retrieve(ids, stored.PATH_KEYS))
+        return {stored.id_text(point_id): path for point_id, path in found if path is not None}
+
+    def vectors(self, contents: Sequence[str], model: str) -> dict[str, tuple[Vector, dict[str, Any]]]:
+        """See `Store`."""
+        found: dict[str, tuple[Vector, dict[str, Any]]] = {}
+        for chunk in _chunks(list(dict.fromkeys(contents)), _PAGE_POINTS_WITH_VECTORS // 2):
+            wanted, offset = set(chunk), None
+            while wanted:
+                # The condition narrows as contents are found, so that the many copies of one cannot hide another.
+                condition = models.Filter(must=[_equal("model", model), _one_of("content", sorted(wanted))])
+                records, offset = self._scroll(condition, offset, _PAGE_POINTS_WITH_VECTORS, True, vectors=True)
+                for record in records:
+                    vector, payload = stored.stored_vector(record.vector), record.payload or {}
+                    content = payload.get("content")
+                    if content in wanted and vector is not None and self._width in (None, len(vector)):
+                        found[content] = (vector, payload)
+                        wanted.discard(content)
+                if offset is None:
+                    break
+        return found
+
+    def count(self, folder: str | None = None, *, model: str | None = None) -> int:
+        """See `Store`."""
+        must: list[models.Condition] = [] if folder is None else [_folder_is(folder)]
+        if model is not None:
+            must.append(_equal("model", model))
+        condition = models.Filter(must=must) if must else None
+        return self._call("count", lambda c: c.count(self._name, count_filter=condition, exact=True)).count
+
+    def folders(self) -> dict[str, int]:
+        """See `Store`. A store without facets, or without the index they need, is counted point by point."""
+        try:
+            hits = self._call("facet", lambda c: c.facet(self._name, "folder", limit=_PAGE_POINTS, exact=True)).hits
+        except StoreRejected:
+            return self._count_folders()
+        if len(hits) >= _PAGE_POINTS:
+            return self._count_folders()
+        return {hit.value: hit.count for hit in hits if isinstance(hit.value, str) and hit.count}
+
+    def search(self, vector: Vector, limit: int, *, model: str, filters: Mapping[str, str] | None = None) -> list[Hit]:
+        """See `Store`."""
+        if not stored.is_usable(vector):
+            raise ValueError("a search needs a finite, non-zero float32 vector")
+        conditions: list[models.Condition] = [
+            _equal("model", model),
+            *(shape.equals(key, value) for key, value in (filters or {}).items()),
+        ]
+        arguments: dict[str, Any] = {
+            "query": vector.tolist(),
+            "query_filter": models.Filter(must=conditions),
+            "limit": limit,
+            "with_payload": True,
+        }
+        if self._kind == "server" and self._config.quantization != "none":
+            rescored = models.QuantizationSearchParams(rescore=True, oversampling=2.0)
+            arguments["search_params"] = models.SearchParams(quantization=rescored)
+        answer = self._call("search", lambda c: c.query_points(self._name, **arguments))
+        return [Hit(stored.id_text(point.id), point.score, point.payload or {}) for point in answer.points]
+
+    def points(self, *, vectors: bool) -> Iterator[StoredPoint]:
+        """See `Store`."""
+        size = _PAGE_POINTS_WITH_VECTORS if vectors else _PAGE_POINTS
+
+        def fetch(offset: Any) -> tuple[Sequence[StoredPoint], Any]:
+            records, following = self._scroll(None, offset, size, True, vectors=vectors)
+            return [
+                StoredPoint(stored.id_text(record.id), record.payload or {}, stored.stored_vector(record.vector))
+                for record in records
+            ], following
+
+        return Each(Pages(fetch))
+
+    def info(self) -> StoreInfo:
+        """See `Store`; a collection that is not there yet is said in the details."""
+        details: dict[str, Any] = {"exists": True}
+        try:
+            info = self._call("get_collection", lambda c: c.get_collection(self._name))
+        except CollectionMissing:
+            details["exists"] = False
+        else:
+            vectors = info.config.params.vectors
+            details |= {"status": str(info.status.value), "points": info.points_count, "segments": info.segments_count}
+            if isinstance(vectors, models.VectorParams):
+                details |= {"width": vectors.size, "distance": str(vectors.distance.value)}
+        return StoreInfo(self._kind, self._origin.address, self._version(), self._name, details)
+
+    def close(self) -> None:
+        """See `Store`."""
+        if not self._closed:
+            self._closed = True
+            self._client.close()
+            if self._closing is not None:
+                self._closing()
+
+    def _call(self, operation: str, send: _Send[T]) -> T:
+        """The only door to the client; requests are built before, so that what fails in here is the other side."""
+        if self._closed:
+            raise StoreUnavailable("The store is closed.")
+        try:
+            return send(self._client)
+        except CLIENT_ERRORS as error:
+            fault = translate(error, operation, self._origin)
+            if self._revive is not None and lost_connection(error):
+                fault = self._revived(self._revive) or fault
+            raise fault from error
+
+    def _revived(self, revive: Callable[[], object]) -> ClipwatchError | None:
+        """What stands in the way of a revival, in a store's terms: who holds the lock may let go of it."""
+        try:
+            revive()
+        except (StoreUnavailable, StoreRejected) as error:
+            return error
+        except LockHeld as error:
+            return StoreUnavailable(error.message, hint=error.hint)
+        except ClipwatchError as error:
+            return StoreRejected(error.message, hint=error.hint)
+        return None
+
+    def _version(self) -> str:
+        try:
+            return self._call("info", lambda c: c.info()).version
+        except StoreRejected:
+            return ""  # A proxy may hide this one path; the calls that matter will tell.
+
+    def _create_index(self, key: str) -> None:
+        *better, plain = shape.index_shapes(key)
+        for params in better:
+            try:
+                self._index(key, params)
+            except StoreRejected:
+                continue
+            else:
+                return
+        self._index(key, plain)
+
+    def _index(self, key: str, params: models.KeywordIndexParams) -> None:
+        self._write("index", lambda c: c.create_payload_index(self._name, key, params, wait=True))
+
+    def _requests(self, points: Sequence[Point]) -> Iterator[list[Point]]:
+        """*points* in requests of bounded bytes and number."""
+        chunk: list[Point] = []
+        size = 0
+        for point in points:
+            # Unsendable text is counted like any other: the store's answer sorts it out, point by point.
+            weight = _NUMBER_BYTES * len(point.vector) + len(json.dumps(point.payload, default=str)) + 64
+            if chunk and (size + weight > REQUEST_BYTES or len(chunk) >= self._request_points):
+                yield chunk
+                chunk, size = [], 0
+            chunk.append(point)
+            size += weight
+        if chunk:
+            yield chunk
+
+    def _halving(
+        self, items: Sequence[T], send: Callable[[Sequence[T]], None], refused: Callable[[T, str], None] | None = None
+    ) -> None:
+        """Send *items*, in halves where they are too large or, with *refused*, where one of them is poison."""
+        waiting = [items]
+        while waiting:
+            part = waiting.pop()
+            try:
+                send(part)
+                continue
+            except RequestTooLarge:
+                if len(part) == 1:
+                    raise
+                self._request_points = max(1, len(part) // 2)
+            except PointRefused as error:
+                if refused is None:
+                    raise
+                if len(part) == 1:
+                    refused(part[0], error.message)
+                    continue
+            middle = len(part) // 2
+            waiting += (part[middle:], part[:middle])
+
+    def _send_points(self, points: Sequence[Point]) -> None:
+        structs = [models.PointStruct(id=p.id, vector=p.vector.tolist(), payload=p.payload) for p in points]
+        self._write("upsert", lambda c: c.upsert(self._name, structs, wait=True))
+
+    def _send_payloads(self, items: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        operations: list[Any] = [
+            models.SetPayloadOperation(
+                set_payload=models.SetPayload(payload=dict(keys), filter=models.Filter(must=[_has_id([point_id])]))
+            )
+            for point_id, keys in items
+        ]
+        self._write("refresh", lambda c: c.batch_update_points(self._name, operations, wait=True))
+
+    def _delete(self, condition: models.Filter) -> None:
+        selector = models.FilterSelector(filter=condition)
+        self._write("delete", lambda c: c.delete(self._name, selector, wait=True))
+
+    def _write(self, operation: str, send: _Send[models.UpdateResult | list[models.UpdateResult]]) -> None:
+        results = self._call(operation, send)
+        for result in results if isinstance(results, list) else [results]:
+            if result.status is not models.UpdateStatus.COMPLETED:
+                raise not_completed(result.status, self._origin)
+
+    def _scroll(
+        self,
+        condition: models.Filter | None,
+        offset: Any,
+        limit: int,
+        payload: bool | models.PayloadSelectorInclude,
+        *,
+        vectors: bool = False,
+    ) -> tuple[list[models.Record], Any]:
+        return self._call(
+            "scroll",
+            lambda c: c.scroll(
+                self._name,
+                scroll_filter=condition,
+                offset=offset,
+                limit=limit,
+                with_payload=payload,
+                with_vectors=vectors,
+            ),
+        )
+
+    def _retrieve(self, ids: Sequence[str], keys: Sequence[str]) -> list[models.Record]:
+        def fetch(chunk: Sequence[Any]) -> list[models.Record]:
+            return self._call("retrieve", lambda c: c.retrieve(self._name, chunk, with_payload=list(keys)))
+
+        return [record for chunk in _chunks(stored.stored_ids(ids), _PAGE_POINTS) for record in fetch(chunk)]
+
+    def _count_folders(self) -> dict[str, int]:
+        keys = models.PayloadSelectorInclude(include=["folder"])
+        numbers: Counter[str] = Counter()
+        for page in Pages(lambda offset: self._scroll(None, offset, _PAGE_POINTS, keys)):
+            names = ((record.payload or {}).get("folder") for record in page)
+            numbers.update(name for name in names if isinstance(name, str))
+        return dict(numbers)
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _has_id(ids: Sequence[str]) -> models.HasIdCondition:
+    return models.HasIdCondition(has_id=stored.stored_ids(ids))
+
+
+def _equal(key: str, value: str) -> models.FieldCondition:
+    return models.FieldCondition(key=key, match=models.MatchValue(value=value))
+
+
+def _one_of(key: str, values: list[str]) -> models.FieldCondition:
+    return models.FieldCondition(key=key, match=models.MatchAny(any=values))
+
+
+def _folder_is(folder: str) -> models.FieldCondition:
+    return _equal("folder", folder)
