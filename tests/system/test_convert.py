@@ -27,6 +27,7 @@ from clipwatch.errors import ModelError
 from clipwatch.model.bundle import read_bundle
 from clipwatch.model.convert import agreement, convert, lowest_cosine
 from clipwatch.model.load import load_encoder
+from clipwatch.model.text import load_text_encoder
 
 SCRIPT = Path(__file__).parents[2] / "models" / "convert_to_onnx.py"
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -222,6 +223,9 @@ def test_the_text_tower_gives_the_vectors_of_pytorch_for_any_batch_and_length(
         expected = model.text_projection(model.text_model(input_ids=torch.from_numpy(ids)).pooler_output).numpy()
     assert cosine_to(session.run(None, {"input_ids": ids})[0], expected) > 0.9999
     assert cosine_to(session.run(None, {"input_ids": ids[1:2]})[0], expected[1:2]) > 0.9999
+    config = ModelConfig(path=str(tmp_path))
+    encoder = load_encoder(config, batch_size=2, logger=None, explicit_path=True)
+    assert cosine_to(load_text_encoder(encoder, config).encode(WORDS), expected) > 0.9999
 
 
 @pytest.mark.convert
