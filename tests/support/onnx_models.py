@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -53,9 +54,9 @@ def save(model: onnx.ModelProto, path: Path) -> Path:
 
 def model(
     nodes: list[onnx.NodeProto],
-    inputs: dict[str, tuple[int, list[Any] | None]],
-    outputs: dict[str, tuple[int, list[Any] | None]],
-    constants: dict[str, NDArray[Any]] | None = None,
+    inputs: Mapping[str, tuple[int, Sequence[Any] | None]],
+    outputs: Mapping[str, tuple[int, Sequence[Any] | None]],
+    constants: Mapping[str, NDArray[Any]] | None = None,
 ) -> onnx.ModelProto:
     """A model from its parts; inputs and outputs are name → (type, shape)."""
     return helper.make_model(
@@ -179,3 +180,27 @@ def tokenizer(path: Path, *, lowercase: bool = False) -> Path:
     }
     path.write_text(json.dumps(document), encoding="utf-8")
     return path
+
+
+class Events:
+    """A logger that remembers: `[(event, fields)]`."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self.seen.append((event, fields))
+
+    info = error = debug = warning
+
+
+def pictures(count: int, side: int = 224, seed: int = 0) -> list[NDArray[np.uint8]]:
+    """Different pictures of soft colours with noise."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:side, 0:side] / side
+    made = []
+    for _ in range(count):
+        low, high, tilt = random.uniform(0, 255, (3, 3))
+        ramp = low + (high - low) * rows[..., None] + (tilt - 128) * columns[..., None]
+        made.append(np.clip(ramp + random.normal(0, 10, ramp.shape), 0, 255).astype(np.uint8))
+    return made
