@@ -69,7 +69,7 @@ def _files(*rows: tuple[str, str, str, int]) -> Mapping[str, CardFile]:
 
 CARDS: Final = (
     ModelCard(
-        name="clip-vit-b32",
+        name="clip-vit-base-patch32",
         title="CLIP ViT-B/32",
         repository="Xenova/clip-vit-base-patch32",
         revision="d15189d7028b43f1d3e65039190477f6af591c2a",

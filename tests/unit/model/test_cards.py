@@ -42,4 +42,4 @@ def test_an_unknown_name_is_answered_with_the_nearest_known_one() -> None:
     assert "siglip2-base" in caught.value.hint
     with pytest.raises(ModelError) as caught:
         card_named("zzz")
-    assert "clip-vit-b32" in caught.value.hint
+    assert "clip-vit-base-patch32" in caught.value.hint
