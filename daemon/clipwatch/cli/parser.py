@@ -91,6 +91,7 @@ def _model_commands(sub: argparse.ArgumentParser) -> None:
     part.add_argument("source", nargs="?", default="openai/clip-vit-base-patch32", metavar="NAME_OR_DIR")
     part.add_argument("--directory", default="models", metavar="DIR", help="where to (models)")
     part.add_argument("--output", choices=("embeds", "tokens"), default="embeds", help="what the tower gives")
+    part.add_argument("--force", action="store_true", help="replace a model that is there")
     part = action("optimize", "measure faster variants on your own pictures, and take one")
     part.add_argument("--use", metavar="VARIANT", help="switch to this variant")
     part.add_argument("--allow", type=float, default=None, metavar="COSINE", help="accept a lower mean cosine (0.999)")

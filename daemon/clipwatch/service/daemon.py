@@ -96,8 +96,6 @@ class Daemon:
         watch = FolderWatch(folder.root, folder.rules, folder.watch, self.mirror.inbox, self._clock, self._logger)
         self._watches[folder.name] = watch
         watch.start()
-        state = watch.state
-        self._logger.info("watch.started", folder=folder.name, backend=state.backend, reason=state.reason)
 
     def _supervise(self, now: float) -> None:
         if now - self._supervised < SUPERVISE_SECONDS:

@@ -77,7 +77,7 @@ class RepeatLimiter:
 
 def _timestamp(now: Callable[[], datetime]) -> Callable[[Any, str, EventDict], EventDict]:
     def add(_logger: Any, name: str, event: EventDict) -> EventDict:
-        return {"timestamp": rfc3339(now()), "level": name, **event}
+        return {"timestamp": rfc3339(now()), "level": name, "event": event.pop("event"), **event}
 
     return add
 

@@ -1,0 +1,56 @@
+# `make run` and `make test` do all of their own set-up: Linux, Python 3.11 and make are enough.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/installed
+
+.PHONY: run test check bench soak venv lock clean
+
+run: $(READY) images
+	@$(BIN)/python models/first_model.py
+	@echo "Drop JPEG and PNG files into $(CURDIR)/images; search from another terminal, for example:"
+	@echo "    $(BIN)/clipwatch search --image images/cat.jpg"
+	@echo "    $(BIN)/clipwatch status"
+	@echo "Stop with Ctrl-C."
+	@exec $(BIN)/clipwatch --log-format console run
+
+images:
+	mkdir images
+	cp docs/samples/*.jpg docs/samples/*.png images/
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 -m "not soak and not convert"
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 -m "not slow and not soak and not convert"
+
+soak: $(READY)
+	$(BIN)/python -m pytest -m soak --timeout 0 -p no:randomly
+
+bench: $(READY)
+	$(BIN)/python bench/run.py
+
+venv: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+lock: $(READY)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		pyproject.toml --group dev --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+include tests/convert.mk
