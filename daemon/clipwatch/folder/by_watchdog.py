@@ -136,7 +136,7 @@ class WatchdogBackend:
             del self._watches[path]
 
     def on_queue_overflow(self) -> None:
-        self._fail("the kernel's event queue overflowed")
+        """Told by the reader itself."""
 
     def _flush(self) -> None:
         """Post what moved away after what it became: seen in between, it is a copy whose vector is reused."""
@@ -248,6 +248,12 @@ class _Reader(InotifyFD):
                 self.batches += 1
         except Exception as error:  # noqa: BLE001 - nobody is above this thread: it says why it ends, and is replaced
             self._on_failure(f"reading events failed: {error}")
+
+    def handle_event(self, event: InotifyEvent) -> None:
+        if event.is_queue_overflow:  # the original prints it, in two lines that are no JSON
+            self._on_failure("the kernel's event queue overflowed")
+        else:
+            super().handle_event(event)
 
     def _add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
         # A directory met again at a new path keeps its watch; the original prints a warning then.
