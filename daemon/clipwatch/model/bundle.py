@@ -139,6 +139,12 @@ class _Keys:
             )
         return value
 
+    def between(self, key: str, low: int, high: int) -> int | None:
+        value: int | None = self.take(key, int, None)
+        if value is not None and not low <= value <= high:
+            raise ModelError(f"{self.source}: {key} must lie between {low} and {high}, not {value}.")
+        return value
+
     def file(self) -> str:
         name = str(self.take("file", str))
         # A bundle comes from elsewhere: it may not reach outside its own folder.
@@ -157,8 +163,8 @@ def _text(document: Any, source: str) -> TextFacts | None:
     return TextFacts(
         file=keys.file(),
         sha256=keys.take("sha256", str),
-        context=keys.take("context", int, None),
-        pad_id=keys.take("pad_id", int, None),
+        context=keys.between("context", 3, 4096),
+        pad_id=keys.between("pad_id", 0, 2**31 - 1),
         lowercase=keys.take("lowercase", bool, True),
         template=template,
     )

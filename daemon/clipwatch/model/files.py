@@ -52,11 +52,18 @@ def locate(path: str, *, explicit_path: bool) -> ModelFiles:
     Where nothing is there: the demonstration model, unless *explicit_path* says that a person asked for *path*.
     Raises `ModelError`.
     """
-    named = Path(path)
+    try:
+        return _locate(Path(path), explicit_path)
+    except OSError as error:
+        raise ModelError(f"The model {path} cannot be looked at: {error.strerror}.") from error
+
+
+def _locate(named: Path, explicit_path: bool) -> ModelFiles:
     if not named.exists():
-        if explicit_path:
+        # A link that leads nowhere was put there by someone who meant a model.
+        if explicit_path or named.is_symlink():
             raise ModelError(
-                f"There is no model at {path}.",
+                f"There is no model at {named}.",
                 hint="Get one with `clipwatch model fetch`, or correct model.path.",
             )
         return _folder(demonstration_folder())

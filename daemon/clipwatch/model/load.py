@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-from typing import Any
+from typing import Any, Final
 
 from clipwatch.config import ModelConfig
 from clipwatch.errors import ModelError
@@ -21,6 +21,9 @@ from clipwatch.model.preprocessor import read_preprocessing
 from clipwatch.model.text import load_text_encoder
 from clipwatch.model.variant import INT8, OPENVINO, Variant, read_variant
 from clipwatch.model.weights import Weights, read_weights
+
+OPENVINO_FROM_BYTES: Final = 16 * 2**20
+"""A smaller model is done before its pictures are decoded: a second engine would only cost start and memory."""
 
 
 def load_encoder(config: ModelConfig, *, batch_size: int, logger: Any, explicit_path: bool) -> VisionEncoder:
@@ -122,7 +125,7 @@ def _load(config: ModelConfig, batch_size: int, logger: Any, explicit_path: bool
         precision=precision,
         on_gpu=None if on_cpu else weights,
     )
-    if openvino_asked or (variant is None and on_cpu and batch_size > 1 and _openvino_pays(config)):
+    if openvino_asked or (variant is None and on_cpu and _openvino_pays(config, weights, batch_size)):
         return _faster(exact, weights, config, batch_size, logger)
     return exact
 
@@ -135,8 +138,10 @@ def _variant(config: ModelConfig, files: ModelFiles, source: str, logger: Any) -
     return variant
 
 
-def _openvino_pays(config: ModelConfig) -> bool:
-    return config.engine == "auto" and openvino.cpu_has_bf16() and openvino.installed()
+def _openvino_pays(config: ModelConfig, weights: Weights, batch_size: int) -> bool:
+    """Whether it is worth loading the model twice; for the one picture of a question it never is."""
+    large = batch_size > 1 and len(weights.content) >= OPENVINO_FROM_BYTES
+    return large and config.engine == "auto" and openvino.cpu_has_bf16() and openvino.installed()
 
 
 def _faster(exact: VisionEncoder, weights: Weights, config: ModelConfig, batch_size: int, logger: Any) -> VisionEncoder:

@@ -27,6 +27,7 @@ _RUNTIME_ERRORS: Final[tuple[type[Exception], ...]] = (
     state.NoSuchFile,
     state.NotImplemented,
     state.RuntimeException,
+    MemoryError,
     RuntimeError,
     ValueError,
 )

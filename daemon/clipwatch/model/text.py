@@ -49,6 +49,8 @@ class TextEncoder:
         self._lowercase = facts.lowercase
         self._prompt = prompt
         self.context = facts.context or DEFAULT_CONTEXT
+        if self.context < 3:
+            raise ModelError(f"{source} reads {self.context} token(s): no room for a word.", hint=_EXPORT_HINT)
         pad_id = facts.pad_id or 0
         # Always the full length: SigLIP's towers were trained so, and CLIP's causal mask hides what follows the end.
         tokenizer.enable_truncation(self.context)

@@ -65,6 +65,8 @@ GOOD: dict[str, Any] = {"format": 1, "name": "n", "vision": {"file": "clip_visio
         ({"vision": {"file": "/etc/passwd", "sha256": "a"}}, "must lie in the bundle's folder"),
         ({"vision": {"file": "../../x", "sha256": "a"}}, "must lie in the bundle's folder"),
         ({"text": {"file": "t", "sha256": "b", "context": "77"}}, "text: context"),
+        ({"text": {"file": "t", "sha256": "b", "context": 2}}, "context must lie between 3 and 4096"),
+        ({"text": {"file": "t", "sha256": "b", "pad_id": -1}}, "pad_id must lie between 0"),
         ({"text": {"file": "t", "sha256": "b", "template": "no hole"}}, "template must hold {} once"),
         ({"known_answers": [{"text": "a", "image_base64": "###"}]}, "not base64"),
         ({"known_answers": ["a"]}, "known_answers must be a JSON object"),

@@ -217,7 +217,18 @@ def test_a_device_that_does_not_exist(tmp_path: Path) -> None:
     assert "warpdrive" in refusal(path, device="warpdrive").message
 
 
-def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
-    """A folder under a file's name cannot be read by anyone, root included."""
+def test_a_path_that_is_a_folder_of_the_models_name(tmp_path: Path) -> None:
     (tmp_path / "clip_vision.onnx").mkdir()
     assert "holds none of" in refusal(tmp_path / "clip_vision.onnx").message
+
+
+def test_a_name_that_the_file_system_cannot_take() -> None:
+    assert "cannot be looked at" in refusal(Path("x" * 5000)).message
+
+
+def test_a_default_path_that_is_a_link_to_nowhere(tmp_path: Path) -> None:
+    """The demonstration model in its place would surprise whoever made the link."""
+    (tmp_path / "clip_vision.onnx").symlink_to(tmp_path / "unmounted" / "clip_vision.onnx")
+    config = ModelConfig(path=str(tmp_path / "clip_vision.onnx"))
+    with pytest.raises(ModelError, match="There is no model at"):
+        load_encoder(config, batch_size=4, logger=models.Events(), explicit_path=False)

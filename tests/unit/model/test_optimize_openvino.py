@@ -25,6 +25,13 @@ def load(path: Path, events: models.Events | None = None, *, engine: str, batch_
 
 
 @pytest.fixture
+def worthwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the CPU had bf16 and the model were large."""
+    monkeypatch.setattr(openvino, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(loading, "OPENVINO_FROM_BYTES", 0)
+
+
+@pytest.fixture
 def vit(tmp_path: Path) -> Path:
     return models.small_vit(tmp_path / "vit.onnx")
 
@@ -49,19 +56,24 @@ def test_a_result_is_not_overwritten_by_the_next_run(vit: Path) -> None:
 
 
 @needs_openvino
-def test_auto_takes_it_where_the_cpu_has_bf16(vit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino, "cpu_has_bf16", lambda: True)
+@pytest.mark.usefixtures("worthwhile")
+def test_auto_takes_it_where_the_cpu_has_bf16_and_the_model_is_large(
+    vit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert load(vit, engine="auto").describe["engine"] == "openvino"
     assert load(vit, engine="auto", batch_size=1).describe["engine"] == "onnxruntime"
-    monkeypatch.setattr(openvino, "cpu_has_bf16", lambda: False)
+    with monkeypatch.context() as patch:
+        patch.setattr(openvino, "cpu_has_bf16", lambda: False)
+        assert load(vit, engine="auto").describe["engine"] == "onnxruntime"
+    monkeypatch.setattr(loading, "OPENVINO_FROM_BYTES", 16 * 2**20)
     assert load(vit, engine="auto").describe["engine"] == "onnxruntime"
 
 
 @needs_openvino
+@pytest.mark.usefixtures("worthwhile")
 def test_vectors_that_differ_are_refused_by_auto_and_named_in_the_fingerprint_when_asked_for(
     vit: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino, "cpu_has_bf16", lambda: True)
     monkeypatch.setattr(loading, "GATE", 1.1)
     events = models.Events()
     plain = load(vit, events, engine="auto")
