@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import ipaddress
 import math
 import os
 import tomllib
@@ -171,7 +172,10 @@ class HttpConfig:
     """For people; commands use the control socket."""
 
     listen: str = _key("127.0.0.1:8766", '"" turns it off.')
-    token: str = _key("", "Needed for an address that is not loopback.")
+    token: str = _key(
+        "",
+        'Needed for an address that is not loopback; "none" there: whoever reaches it may search and look.',
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,10 +253,11 @@ def load(
             _known(section, SECTIONS, f"environment variable {name}", "the environment")
             _known(key, _hints(SECTIONS[section]), f"environment variable {name}", "the environment")
             tables = values.setdefault(section, [{}])
-            if len(tables) != 1:
+            if len(tables) != 1 and key in ("path", "name", "marker"):
                 raise ConfigError(f"{name} is ambiguous: the file has {len(tables)} [[watch]] tables.")
-            tables[0][key] = _from_text(_hints(SECTIONS[section])[key], text, name)
-            sources[_label(section, 0, key)] = name
+            for index, table in enumerate(tables):
+                table[key] = _from_text(_hints(SECTIONS[section])[key], text, name)
+                sources[_label(section, index, key)] = name
     for (section, key), value in (overrides or {}).items():
         values.setdefault(section, [{}])[0][key] = value
         sources[_label(section, 0, key)] = "command line"
@@ -374,7 +379,27 @@ def _check(config: Config, sources: Mapping[str, str]) -> None:
                 f"watch[{index}].name must be given with a server store.",
                 hint="Two machines that both say `images` would delete each other's points.",
             )
-    roots = [Path(watch.path).resolve() for watch in config.watch]
+    _check_overlap(config.watch)
+    _check_store(config.store)
+    _check_listen("http.listen", config.http.listen)
+    if config.http.listen and not config.http.token and not is_loopback(config.http.listen):
+        raise ConfigError(
+            f"http.listen {config.http.listen!r} can be reached from other machines, so http.token must be set.",
+            hint='Choose a long token, or listen on "127.0.0.1:8766"; token = "none" lets everyone in.',
+        )
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether `host:port` can be reached from this machine only."""
+    host = listen.rpartition(":")[0].strip("[]").lower()
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_overlap(watches: tuple[WatchConfig, ...]) -> None:
+    roots = [Path(watch.path).resolve() for watch in watches]
     for i, a in enumerate(roots):
         for j, b in enumerate(roots):
             if i != j and (a == b or a in b.parents):
@@ -383,8 +408,6 @@ def _check(config: Config, sources: Mapping[str, str]) -> None:
         raise ConfigError(
             f"model.prompt {config.model.prompt!r} must hold {{}} once.", hint='Write "a photo of {}", or "auto".'
         )
-    _check_store(config.store)
-    _check_listen("http.listen", config.http.listen)
 
 
 def is_server(url: str) -> bool:

@@ -1,0 +1,118 @@
+"""The installed daemon: live changes, questions while it runs, and its end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.commands import SAMPLES, Home
+from support.folders import wait_until
+
+pytestmark = pytest.mark.slow
+
+
+def _children(pid: int) -> list[int]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(word) for word in listed.stdout.split()]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_changes_are_followed_and_questions_answered_while_it_runs(home: Home) -> None:
+    home.add_samples("cat.jpg", "moon.png")
+    with home.daemon() as daemon:
+        daemon.wait_for("collection.counted")
+        assert home.wait_exact()["points"] == 2
+
+        home.add_samples("coffee.jpg", "rocket.jpg")
+        shutil.copy(home.images / "cat.jpg", home.images / "copy.jpg")
+        (home.images / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+        daemon.wait_for("image.rejected")
+        wait_until(lambda: home.json("status")["points"] == 5, 30)
+        status = home.wait_exact()
+        assert (status["images"], status["points"], status["rejected"], status["held"]) == (6, 5, 1, 0)
+        assert status["done"]["reused"] >= 1
+
+        (home.images / "coffee.jpg").rename(home.images / "kaffee.jpg")
+        (home.images / "rocket.jpg").unlink()
+        wait_until(lambda: home.json("status")["points"] == 4, 30)
+        home.wait_exact()
+        assert home.json("verify")["exact"] is True
+        assert home.json("search", "--image", str(SAMPLES / "coffee.jpg"))["hits"][0]["path"] == "kaffee.jpg"
+        assert len(home.run("export").stdout.splitlines()) == 4
+        assert home.json("sync")["unchanged"] == 4
+        assert stat.S_IMODE((home.path / "data/state/control.sock").stat().st_mode) == 0o600
+
+        assert daemon.stop() == 0
+    assert [line["event"] for line in daemon.events()][-1] == "daemon.stopped"
+    for line in daemon.events():
+        assert list(line)[:3] == ["timestamp", "level", "event"]
+
+
+def test_a_second_daemon_is_refused_with_status_four(home: Home) -> None:
+    home.add_samples("cat.jpg")
+    with home.daemon() as daemon:
+        refused = home.run("run", expect=4)
+        assert str(daemon.process.pid) in refused.stderr
+        # Another state directory does not make the folder, or the store, free.
+        home.environment["CLIPWATCH_STATE__PATH"] = "other-state"
+        assert "another" in home.run("run", expect=4).stderr.lower()
+        home.environment["CLIPWATCH_STORE__URL"] = "embedded:other-store"
+        assert "another" in home.run("run", expect=4).stderr.lower()
+        del home.environment["CLIPWATCH_STATE__PATH"]
+
+
+def test_sigterm_ends_it_within_ten_seconds_and_loses_nothing(home: Home) -> None:
+    home.add_samples()
+    with home.daemon() as daemon:
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(10) == 0
+    home.run("sync")
+    assert home.json("verify")["exact"] is True
+
+
+def test_a_killed_daemon_leaves_no_process_behind_and_the_next_one_starts(home: Home) -> None:
+    home.add_samples()
+    with home.daemon() as daemon:
+        daemon.wait_for("batch.verified")
+        children = _children(daemon.process.pid)
+        assert children
+        daemon.process.kill()
+        daemon.process.wait(10)
+        wait_until(lambda: not any(_alive(pid) for pid in children), 15)
+    with home.daemon() as daemon:
+        assert home.wait_exact()["points"] == 12
+        assert daemon.stop() == 0
+
+
+def test_the_state_directory_may_be_deleted_at_any_time(home: Home) -> None:
+    home.add_samples("cat.jpg", "moon.png")
+    home.run("sync")
+    shutil.rmtree(home.path / "data" / "state")
+    again = home.json("sync")
+    assert (again["embedded"], again["unchanged"]) == (0, 2)
+
+
+def test_a_folder_that_comes_late_is_waited_for(home: Home) -> None:
+    with home.daemon() as daemon:
+        assert home.json("status")["state"] == "folder-missing"
+        home.add_samples("cat.jpg")
+        daemon.wait_for("folder.available")
+        assert home.wait_exact()["points"] == 1
+        os.rename(home.images, home.path / "elsewhere")
+        wait_until(lambda: home.json("status")["state"] == "folder-missing", 30)
+        assert home.json("status")["held"] == 0
+        os.rename(home.path / "elsewhere", home.images)
+        assert home.wait_exact()["points"] == 1
+        assert not daemon.events("points.deleted")
