@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipwatch import config
+from clipwatch import config, config_example, config_file
 from clipwatch.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -15,15 +15,15 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_example_file_is_what_the_program_writes_and_holds_every_default() -> None:
     text = (ROOT / "config.example.toml").read_text()
-    assert text == config.example()
-    assert config.load(ROOT / "config.example.toml", {}).config == config.Config()
+    assert text == config_example.example()
+    assert config_file.load(ROOT / "config.example.toml", {}).config == config.Config()
 
 
 def test_the_environment_beats_the_file_and_the_command_line_beats_both(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text("[log]\nlevel = 'error'\n[batch]\nsize = 7\n[limits]\nfile_megabytes = 3\n")
     environment = {"CLIPWATCH_LOG__LEVEL": "warning", "CLIPWATCH_BATCH__SIZE": "8", "CLIPWATCH_CONFIG": "ignored"}
-    loaded = config.load(file, environment, {("log", "level"): "debug"})
+    loaded = config_file.load(file, environment, {("log", "level"): "debug"})
     assert (loaded.config.log.level, loaded.config.batch.size, loaded.config.limits.file_megabytes) == ("debug", 8, 3)
     assert loaded.sources["log.level"] == "command line"
     assert loaded.sources["batch.size"] == "CLIPWATCH_BATCH__SIZE"
@@ -42,11 +42,11 @@ def test_the_environment_beats_the_file_and_the_command_line_beats_both(tmp_path
 )
 def test_a_wrong_variable_is_refused_by_its_name(name: str, text: str) -> None:
     with pytest.raises(ConfigError, match=name):
-        config.load(None, {name: text})
+        config_file.load(None, {name: text})
 
 
 def test_lists_in_the_environment_are_separated_by_commas() -> None:
-    loaded = config.load(None, {"CLIPWATCH_WATCH__EXTENSIONS": "jpg, webp"})
+    loaded = config_file.load(None, {"CLIPWATCH_WATCH__EXTENSIONS": "jpg, webp"})
     assert loaded.config.watch[0].extensions == ("jpg", "webp")
 
 
@@ -54,11 +54,11 @@ def test_folders_within_one_another_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text("[[watch]]\npath = 'a'\nname = 'a'\n[[watch]]\npath = 'a/b'\nname = 'b'\n")
     with pytest.raises(ConfigError, match="lies within"):
-        config.load(file, {})
+        config_file.load(file, {})
 
 
 def test_every_key_has_words_and_survives_a_round_trip() -> None:
-    document = tomllib.loads(config.example())
+    document = tomllib.loads(config_example.example())
     assert document.keys() == config.SECTIONS.keys()
 
 
@@ -66,8 +66,8 @@ def test_the_key_of_the_store_comes_from_its_file_or_the_credentials(tmp_path: P
     (tmp_path / "api_key").write_text("from systemd\n")
     (tmp_path / "key").write_text("from a file\n")
     store = config.StoreConfig()
-    assert config.api_key(store, {}) == ""
-    assert config.api_key(store, {"CREDENTIALS_DIRECTORY": str(tmp_path)}) == "from systemd"
-    assert config.api_key(config.StoreConfig(api_key_file=str(tmp_path / "key")), {}) == "from a file"
+    assert config_file.api_key(store, {}) == ""
+    assert config_file.api_key(store, {"CREDENTIALS_DIRECTORY": str(tmp_path)}) == "from systemd"
+    assert config_file.api_key(config.StoreConfig(api_key_file=str(tmp_path / "key")), {}) == "from a file"
     with pytest.raises(ConfigError, match="cannot be read"):
-        config.api_key(config.StoreConfig(api_key_file=str(tmp_path / "none")), {})
+        config_file.api_key(config.StoreConfig(api_key_file=str(tmp_path / "none")), {})

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipwatch.clock import SystemClock
-from clipwatch.config import Config, LoadedConfig, api_key
+from clipwatch.config import Config
+from clipwatch.config_file import LoadedConfig, api_key
 from clipwatch.errors import ClipwatchError, ConfigError, LockHeld
 
 if TYPE_CHECKING:

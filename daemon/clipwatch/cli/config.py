@@ -10,7 +10,8 @@ from typing import Any
 
 from clipwatch.cli.asking import print_json
 from clipwatch.cli.assemble import Context
-from clipwatch.config import SECRET_KEYS, SECTIONS, example, toml_value
+from clipwatch.config import SECRET_KEYS, SECTIONS
+from clipwatch.config_example import example, toml_value
 from clipwatch.errors import ConfigError
 
 

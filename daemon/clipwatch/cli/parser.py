@@ -9,7 +9,7 @@ import sys
 from typing import Any, NoReturn
 
 from clipwatch import __version__
-from clipwatch.config import LoadedConfig, find_file, load
+from clipwatch.config_file import LoadedConfig, find_file, load
 from clipwatch.errors import ClipwatchError, ConfigError
 
 

@@ -23,7 +23,7 @@ from huggingface_hub import get_hf_file_metadata, get_session, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
-from clipwatch.config import toml_value
+from clipwatch.config_example import toml_value
 from clipwatch.errors import ModelError
 from clipwatch.model.bundle import Bundle, TextFacts, file_sha256
 from clipwatch.model.cards import CardFile, ModelCard

@@ -1,0 +1,263 @@
+"""From command line, environment, file and defaults to checked settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import os
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
+
+from clipwatch.config import SECTIONS, Config, StoreConfig, WatchConfig, is_loopback, is_server
+from clipwatch.errors import ConfigError
+
+ENVIRONMENT_PREFIX: Final = "CLIPWATCH_"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """The settings in force and, for each `section.key` (`watch[0].key`), where its value came from."""
+
+    config: Config
+    sources: Mapping[str, str]
+    file: Path | None
+
+    def given(self, key: str) -> bool:
+        """Whether a person set *key*, rather than it being a default."""
+        return self.sources.get(key, "default") != "default"
+
+
+def load(
+    file: Path | None, environment: Mapping[str, str], overrides: Mapping[tuple[str, str], Any] | None = None
+) -> LoadedConfig:
+    """Merge *overrides* (the command line), *environment*, *file* and the defaults.
+
+    Raises `ConfigError`, with the nearest known name for an unknown key.
+    """
+    document = _read(file) if file is not None else {}
+    values: dict[str, list[dict[str, Any]]] = {}
+    sources: dict[str, str] = {}
+    for section, given in document.items():
+        _known(section, SECTIONS, f"table [{section}]", str(file))
+        tables = given if section == "watch" else [given]
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            shape = "[[watch]] tables" if section == "watch" else f"a table [{section}]"
+            raise ConfigError(f"{file}: {section} must be {shape}.")
+        values[section] = [dict(table) for table in tables]
+        for index, table in enumerate(tables):
+            for key in table:
+                sources[_label(section, index, key)] = str(file)
+    for name, text in sorted(environment.items()):
+        if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
+            section, _, key = name[len(ENVIRONMENT_PREFIX) :].lower().partition("__")
+            _known(section, SECTIONS, f"environment variable {name}", "the environment")
+            _known(key, _hints(SECTIONS[section]), f"environment variable {name}", "the environment")
+            tables = values.setdefault(section, [{}])
+            if len(tables) != 1 and key in ("path", "name", "marker"):
+                raise ConfigError(f"{name} is ambiguous: the file has {len(tables)} [[watch]] tables.")
+            for index, table in enumerate(tables):
+                table[key] = _from_text(_hints(SECTIONS[section])[key], text, name)
+                sources[_label(section, index, key)] = name
+    for (section, key), value in (overrides or {}).items():
+        values.setdefault(section, [{}])[0][key] = value
+        sources[_label(section, 0, key)] = "command line"
+
+    built: dict[str, Any] = {}
+    for section, kind in SECTIONS.items():
+        tables = [_build(kind, section, index, table, sources) for index, table in enumerate(values.get(section, [{}]))]
+        built[section] = tuple(tables) if section == "watch" else tables[0]
+    config = Config(**built)
+    _check(config, sources)
+    return LoadedConfig(config, sources, file)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"There is no configuration file {file}.", hint="Write one with `clipwatch config init`."
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"The configuration file {file} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}.") from error
+
+
+def _known(name: str, known: Mapping[str, Any], what: str, where: str) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1, 0.5)
+        hint = f"Did you mean `{near[0]}`?" if near else f"Known are: {', '.join(known)}."
+        raise ConfigError(f"Unknown {what} in {where}.", hint=hint)
+
+
+def _label(section: str, index: int, key: str) -> str:
+    return f"watch[{index}].{key}" if section == "watch" else f"{section}.{key}"
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _from_text(kind: Any, text: str, name: str) -> Any:
+    """An environment variable's text as the key's type; lists are separated by commas."""
+    if kind is bool:
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if text.lower() not in words:
+            raise ConfigError(f"{name} must be true or false, not {text!r}.")
+        return words[text.lower()]
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            raise ConfigError(f"{name} must be a number, not {text!r}.") from None
+    if get_origin(kind) is tuple:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text
+
+
+def _build(kind: type, section: str, index: int, table: dict[str, Any], sources: Mapping[str, str]) -> Any:
+    hints = _hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    checked: dict[str, Any] = {}
+    for key, value in table.items():
+        label = _label(section, index, key)
+        where = sources.get(label, "the configuration")
+        _known(key, hints, f"key {label}", where)
+        checked[key] = _checked(label, where, hints[key], fields[key].metadata, value)
+    return kind(**checked)
+
+
+def _checked(label: str, where: str, kind: Any, metadata: Mapping[str, Any], value: Any) -> Any:
+    def wrong(expected: str) -> ConfigError:
+        return ConfigError(f"{label} in {where} must be {expected}, not {value!r}.")
+
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list) or not all(isinstance(item, get_args(kind)[0]) for item in value):
+            raise wrong("a list of strings")
+        return tuple(value)
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise wrong("true or false")
+    elif kind in (int, float):
+        allowed: types.UnionType | type = int if kind is int else int | float
+        if isinstance(value, bool) or not isinstance(value, allowed):
+            raise wrong("a whole number" if kind is int else "a number")
+        low, high = metadata["low"], metadata["high"]
+        if not low <= value <= high:
+            bounds = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+            raise wrong(bounds)
+        value = kind(value)
+    elif not isinstance(value, str):
+        raise wrong("a string")
+    if metadata.get("choices") and value not in metadata["choices"]:
+        near = difflib.get_close_matches(str(value), metadata["choices"], 1, 0.5)
+        hint = f"Did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(
+            f"{label} in {where} must be one of {', '.join(metadata['choices'])}, not {value!r}.", hint=hint
+        )
+    return value
+
+
+def _check(config: Config, sources: Mapping[str, str]) -> None:
+    """What no single key can tell."""
+    if not config.watch:
+        raise ConfigError("There is no [[watch]] table: nothing to watch.")
+    seen: set[str] = set()
+    for index, watch in enumerate(config.watch):
+        if not watch.name or "\0" in watch.name or not watch.name.isprintable():
+            raise ConfigError(f"watch[{index}].name must be printable text, not {watch.name!r}.")
+        if watch.name in seen:
+            raise ConfigError(f"Two [[watch]] tables are named {watch.name!r}.", hint="Give each folder its own name.")
+        seen.add(watch.name)
+        if not watch.path:
+            raise ConfigError(f"watch[{index}].path is empty.", hint="Name the folder to watch.")
+        if not watch.extensions:
+            raise ConfigError(f"watch[{index}].extensions is empty: no file would ever match.")
+        if is_server(config.store.url) and f"watch[{index}].name" not in sources:
+            raise ConfigError(
+                f"watch[{index}].name must be given with a server store.",
+                hint="Two machines that both say `images` would delete each other's points.",
+            )
+    _check_overlap(config.watch)
+    if config.model.prompt != "auto" and config.model.prompt.count("{}") != 1:
+        raise ConfigError(
+            f"model.prompt {config.model.prompt!r} must hold {{}} once.", hint='Write "a photo of {}", or "auto".'
+        )
+    _check_store(config.store)
+    _check_listen("http.listen", config.http.listen)
+    if config.http.listen and not config.http.token and not is_loopback(config.http.listen):
+        raise ConfigError(
+            f"http.listen {config.http.listen!r} can be reached from other machines, so http.token must be set.",
+            hint='Choose a long token, or listen on "127.0.0.1:8766"; token = "none" lets everyone in.',
+        )
+
+
+def _check_overlap(watches: tuple[WatchConfig, ...]) -> None:
+    roots = [Path(watch.path).resolve() for watch in watches]
+    for i, a in enumerate(roots):
+        for j, b in enumerate(roots):
+            if i != j and (a == b or a in b.parents):
+                raise ConfigError(f"watch[{j}].path lies within watch[{i}].path.", hint="Folders must not overlap.")
+
+
+def _check_store(store: StoreConfig) -> None:
+    if not is_server(store.url):
+        if not store.url.removeprefix("embedded:"):
+            raise ConfigError("store.url names no directory.", hint='Write "embedded:data/store".')
+    else:
+        try:
+            parts = urlsplit(store.url)
+            port_fits = parts.port is None or 0 < parts.port < 65536
+        except ValueError:
+            port_fits, parts = False, urlsplit("")
+        if parts.scheme not in ("http", "https", "grpc", "grpcs") or not parts.hostname or not port_fits:
+            raise ConfigError(
+                f"store.url {store.url!r} is no store address.",
+                hint='Write "embedded:data/store", "http://localhost:6333" or "grpc://localhost:6334".',
+            )
+    if not store.collection or "/" in store.collection:
+        raise ConfigError(f"store.collection {store.collection!r} is no collection name.")
+    if store.api_key and store.api_key_file:
+        raise ConfigError("store.api_key and store.api_key_file are both set.", hint="Keep one of them.")
+    _check_listen("store.embedded_listen", store.embedded_listen)
+    if store.embedded_listen and not (store.api_key or store.api_key_file):
+        raise ConfigError(
+            "store.embedded_listen needs store.api_key.", hint="Everyone on this machine could write otherwise."
+        )
+
+
+def _check_listen(label: str, listen: str) -> None:
+    if listen:
+        host, _, port = listen.rpartition(":")
+        if not host or not port.isdecimal() or not 0 <= int(port) < 65536:
+            raise ConfigError(f"{label} {listen!r} is no address.", hint='Write "127.0.0.1:8766".')
+
+
+def find_file(option: str | None, environment: Mapping[str, str]) -> Path | None:
+    """The configuration file: --config, else $CLIPWATCH_CONFIG, else ./config.toml where it exists."""
+    named = option or environment.get("CLIPWATCH_CONFIG")
+    if named:
+        return Path(named)
+    usual = Path("config.toml")
+    return usual if usual.exists() else None
+
+
+def api_key(store: StoreConfig, environment: Mapping[str, str]) -> str:
+    """The key from the setting, its file, or systemd's credentials directory; "" where there is none."""
+    file = store.api_key_file
+    directory = environment.get("CREDENTIALS_DIRECTORY")
+    if not store.api_key and not file and directory and os.path.exists(os.path.join(directory, "api_key")):
+        file = os.path.join(directory, "api_key")
+    if not file:
+        return store.api_key
+    try:
+        return Path(file).read_text(encoding="utf-8").splitlines()[0].strip()
+    except (OSError, UnicodeDecodeError, IndexError) as error:
+        raise ConfigError(f"store.api_key_file {file} cannot be read: {error}.") from error
