@@ -254,7 +254,7 @@ def _bombs() -> tuple[Hostile, ...]:
         Hostile(
             "coefficients.jpg",
             lambda: with_frame_size(small_jpeg(progressive=True), 65500, 65500),
-            _only(RejectReason.MEMORY),
+            _BROKEN,
         ),
     )
 

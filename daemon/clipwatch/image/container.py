@@ -67,6 +67,7 @@ class Picture:
     *stream*: bytes that decode to the same picture as the file. *orientation*: EXIF's 1 to 8.
     *buffered_bytes*: coefficients that a JPEG decoder must hold whole (several scans), else 0.
     *scalable*: whether the decoder can shrink while it decodes. *adobe*: the JPEG has Adobe's marker.
+    *scan*: where the JPEG's first scan begins in *stream*.
     *transparent*: the PNG's transparent grey or RGB sample, in the depth that the decoder gives, or None.
     """
 
@@ -76,6 +77,7 @@ class Picture:
     buffered_bytes: int = 0
     scalable: bool = False
     adobe: bool = False
+    scan: int = 0
     transparent: int | tuple[int, int, int] | None = None
 
 
@@ -127,24 +129,31 @@ def _read_jpeg(data: bytes) -> Picture:
     frame = next((s for s in reversed(segments) if 0xC0 <= s[1] <= 0xCF and s[1] not in (0xC4, 0xC8, 0xCC)), b"")
     if len(frame) < 10 or scan + 5 > len(data):
         raise _corrupt("The JPEG has no frame or scan header.")
-    scans = data.count(b"\xff\xda", scan)
-    if scans > MAX_SCANS:
+    progressive = frame[1] in (0xC2, 0xC6, 0xCA, 0xCE)
+    # the first scan holding less than all components means that there will be others
+    buffered = progressive or data[scan + 4] < frame[9]
+    if buffered and (scans := data.count(b"\xff\xda", scan)) > MAX_SCANS:
         raise _corrupt(f"The JPEG has {scans} scans; {MAX_SCANS} are allowed.")
     # a file that was reserved but not filled ends in zeros, which decode to plausible grey
-    if data.rfind(b"\xff\xd9", scan) < 0:
+    end = data.rfind(b"\xff\xd9", scan)
+    if end < 0:
         raise _truncated()
     adobe = [s for s in segments if s[1] == 0xEE and s[4:9] == b"Adobe"]
     exif = next((s[10:] for s in segments if s[1] == 0xE1 and s[4:10] == b"Exif\0\0"), b"")
     bare = [s for s in segments if not (0xE1 <= s[1] <= 0xEF or s[1] == 0xFE)]
-    progressive = frame[1] in (0xC2, 0xC6, 0xCA, 0xCE)
+    coefficients = _coefficients(frame)
+    # a Huffman code has one bit at least: each block's DC, and its end of block where that is not shared
+    if frame[1] in (0xC0, 0xC1, 0xC2) and 8 * (end - scan) < coefficients // 64 * (1 if progressive else 2):
+        raise _truncated()
+    head = b"".join((b"\xff\xd8", *adobe, *bare))
     return Picture(
         format="JPEG",
-        stream=b"".join((b"\xff\xd8", *adobe, *bare, memoryview(data)[scan:])),
+        stream=b"".join((head, memoryview(data)[scan:])),
         orientation=exif_orientation(exif),
-        # the first scan holding less than all components means that there will be others
-        buffered_bytes=_coefficient_bytes(frame) if progressive or data[scan + 4] < frame[9] else 0,
+        buffered_bytes=2 * coefficients if buffered else 0,
         scalable=frame[1] not in (0xC3, 0xC7, 0xCB, 0xCF),  # lossless frames have no DCT to scale
         adobe=bool(adobe),
+        scan=len(head),
     )
 
 
@@ -174,14 +183,14 @@ def _jpeg_header(data: bytes) -> tuple[list[bytes], int]:
     raise _corrupt("The JPEG has too many segments.")
 
 
-def _coefficient_bytes(frame: bytes) -> int:
-    """Two bytes for each coefficient of each component's blocks (T.81, A.1.1)."""
+def _coefficients(frame: bytes) -> int:
+    """64 for each block of each component (T.81, A.1.1); a decoder holds them in two bytes each."""
     height, width, count = (int(number) for number in struct.unpack_from(">HHB", frame, 5))
     sampling = [frame[11 + 3 * i] for i in range(count) if 11 + 3 * i < len(frame)]
     widest = max((s >> 4 for s in sampling), default=1) or 1
     tallest = max((s & 15 for s in sampling), default=1) or 1
     blocks = sum((-(-width * (s >> 4) // (widest * 8))) * (-(-height * (s & 15) // (tallest * 8))) for s in sampling)
-    return blocks * 64 * 2
+    return blocks * 64
 
 
 def exif_orientation(tiff: bytes) -> int:

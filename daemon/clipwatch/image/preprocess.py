@@ -6,13 +6,14 @@ and never holds the picture in more than its decoded and its RGB form. No numpy:
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import struct
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from PIL import Image, ImageColor
+from PIL import Image, ImageChops, ImageColor
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from clipwatch.records import Preprocessing
 
 DRAFT_FACTOR: Final = 2
-"""A picture is never decoded below this many times what the resize needs: 49 dB and more to the full decode."""
+"""Shrinking by whole numbers stops at this many times what the resize needs: 49 dB and more to the exact way."""
 
 _TRANSPOSE: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,6 +46,7 @@ _DECODER_ERRORS: Final = (
     AttributeError,
     LookupError,
     ArithmeticError,
+    AssertionError,
     RuntimeError,
     struct.error,
     zlib.error,
@@ -165,6 +167,8 @@ def _check_cost(size: tuple[int, int], picture: Picture, recipe: Recipe) -> None
 def _to_rgb(image: Image.Image, picture: Picture, recipe: Recipe) -> Image.Image:
     """Decode whole, then one 8-bit sample a channel, nothing of what transparency hides."""
     image.load()
+    if picture.format == "JPEG" and _is_mid_grey(image.getpixel((image.width - 1, image.height - 1))):
+        _require_whole(image, picture, recipe)
     if image.mode.startswith("I"):
         return _from_sixteen_bits(image, picture, recipe)
     if image.mode == "CMYK":
@@ -176,9 +180,30 @@ def _to_rgb(image: Image.Image, picture: Picture, recipe: Recipe) -> Image.Image
         image.info["transparency"] = picture.transparent
     if image.has_transparency_data:
         return _on_background(image if image.mode == "RGBA" else image.convert("RGBA"), recipe)
-    if image.mode in ("L", "1"):
-        return image.convert("L")
-    return image.convert("RGB")
+    if image.mode in ("L", "RGB"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _is_mid_grey(pixel: float | tuple[int, ...] | None) -> bool:
+    """Whether it may stem from coefficients that are all zero; 127 is 128 inverted, as CMYK comes."""
+    return all(sample in (127, 128) for sample in (pixel if isinstance(pixel, tuple) else (pixel,)))
+
+
+def _require_whole(image: Image.Image, picture: Picture, recipe: Recipe) -> None:
+    """Raises `FileRejected` for a JPEG whose closing marker comes before its last block.
+
+    libjpeg fills in blocks of zeros, mid-grey, and its warning does not reach us. More scan data before the
+    marker changes nothing in a whole picture, and is decoded as picture where some is missing.
+    """
+    more = bytes(range(1, 255)) * 16
+    end = picture.stream.index(b"\xff\xd9", picture.scan)
+    stream = picture.stream[:end] + more + picture.stream[end:]
+    with _open(dataclasses.replace(picture, stream=stream)) as again:
+        _shrink(again, picture, recipe)
+        again.load()
+        if ImageChops.difference(image, again).getbbox(alpha_only=False) is not None:
+            raise FileRejected(RejectReason.TRUNCATED, "The file ends before its picture does.")
 
 
 def _on_background(image: Image.Image, recipe: Recipe) -> Image.Image:
@@ -230,6 +255,7 @@ def _fit(
             min(box[2] * extent[0], image.width),
             min(box[3] * extent[1], image.height),
         ),
+        reducing_gap=None if recipe.exact else DRAFT_FACTOR,
     ).convert("RGB")
     if orientation in _TRANSPOSE:
         fitted = fitted.transpose(_TRANSPOSE[orientation])
