@@ -46,7 +46,10 @@ class TextFacts:
 
 @dataclass(frozen=True, slots=True)
 class KnownAnswer:
-    """A picture (an encoded small PNG or JPEG) and the words that must fit it best of all in the bundle."""
+    """A square picture (an encoded small PNG or JPEG) and the words that must fit it best of all in the bundle.
+
+    *text* is taken as written, without the template.
+    """
 
     text: str
     image: bytes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
+from dataclasses import replace
 from typing import Any, Final
 
 from clipwatch.config import ModelConfig
@@ -36,7 +36,8 @@ def load_encoder(config: ModelConfig, *, batch_size: int, logger: Any, explicit_
     encoder = _load(config, batch_size, logger, explicit_path)
     bundle = encoder.files.bundle
     if bundle is not None and bundle.known_answers and encoder.files.text is not None:
-        check_known_answers(encoder, load_text_encoder(encoder, config), bundle.known_answers)
+        as_written = replace(config, prompt="{}")
+        check_known_answers(encoder, load_text_encoder(encoder, as_written), bundle.known_answers)
     _return_freed_memory()
     return encoder
 

@@ -101,3 +101,8 @@ def test_without_known_answers_the_text_tower_is_not_even_loaded(tmp_path: Path)
     make(tmp_path, ("red", "green", "blue"), ())
     (tmp_path / "clip_text.onnx").write_bytes(b"broken")
     load(tmp_path)
+
+
+def test_a_prompt_of_the_users_own_does_not_fail_the_test(tmp_path: Path) -> None:
+    """The tower reads four tokens: in a long prompt the colour itself would be cut off."""
+    load(make(tmp_path, ("red", "green", "blue")), prompt="a photo of a square {}")
