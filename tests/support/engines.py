@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,18 @@ def client_of(engine: Engine, timeout: int = 30) -> Iterator[QdrantClient]:
         check_compatibility=False,
         timeout=timeout,
     )
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextlib.contextmanager
+def tcp_client_of(engine: Engine, api_key: str) -> Iterator[QdrantClient]:
+    """A stock client on the engine's TCP address, version check included."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+        client = QdrantClient(f"http://{engine.listen_address}", api_key=api_key, timeout=30)
     try:
         yield client
     finally:

@@ -13,7 +13,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -214,12 +214,13 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"The store's file {path} cannot be read: {error}.",
             hint="Restore it, or move its directory away: the collection is made anew from the images.",
         ) from error
-    return dict(value)
+    return value if isinstance(value, dict) else {}
 
 
 def _read_meta(directory: Path) -> Meta:
     stored = _read_json(directory / "collection.json")
-    if stored.get("format") != FORMAT:
+    known = {field.name for field in fields(Meta)}
+    if stored.get("format") != FORMAT or not {"name", "width", "distance", "created_at"} <= set(stored) <= known:
         raise ConfigError(
             f"The collection in {directory} was written by another version of clipwatch.",
             hint="Use that version, or move the directory away: the collection is made anew from the images.",

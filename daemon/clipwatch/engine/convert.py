@@ -16,6 +16,7 @@ from clipwatch.engine.replies import format_error, invalid, unsupported, wrong
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 PointId = int | str | uuid.UUID
+Forms = Mapping[str, type[pydantic.BaseModel]]
 
 _MAX_ID: Final = 2**64 - 1
 _INDEX_TYPES: Final[Mapping[str, Any]] = {
@@ -41,7 +42,7 @@ def parse(model: type[Model], body: bytes) -> Model:
         raise format_error(complaint(error)) from error
 
 
-def parse_either(models_by_key: Mapping[str, type[pydantic.BaseModel]], body: bytes) -> Any:
+def parse_either(models_by_key: Forms, body: bytes) -> Any:
     """One of several forms, told apart by its key, so that a complaint is about the form that was meant."""
     try:
         value = pydantic_core.from_json(body, allow_inf_nan=False)
@@ -225,6 +226,9 @@ def _field(value: models.FieldCondition) -> edge.FieldCondition:
 
 def _match(value: Any) -> Any:
     if isinstance(value, models.MatchValue):
+        if isinstance(value.value, bool):
+            # qdrant-edge-py 0.9 takes True for 1 here, and no stored boolean equals that.
+            raise unsupported("Matching a boolean value")
         return edge.MatchValue(value.value)
     if isinstance(value, models.MatchAny):
         return edge.MatchAny(value.any)

@@ -15,8 +15,8 @@ from clipwatch.engine.replies import Refused, edge_calls, format_error, invalid,
 PAGE_LIMIT: Final = 1000
 """A page holds the interpreter lock while it is read."""
 _DEFAULT_LIMIT: Final = 10
-_INSERTS: Final = {"batch": models.PointsBatch, "points": models.PointsList}
-_SELECTORS: Final = {"filter": models.FilterSelector, "points": models.PointIdsList}
+_INSERTS: Final[convert.Forms] = {"batch": models.PointsBatch, "points": models.PointsList}
+_SELECTORS: Final[convert.Forms] = {"filter": models.FilterSelector, "points": models.PointIdsList}
 _GROWTH: Final = 4
 """Points take less on disk than as JSON; the log has them once more."""
 

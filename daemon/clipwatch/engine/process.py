@@ -25,6 +25,8 @@ _SOCKET_PATH_BYTES: Final = 107
 _START_SECONDS: Final = 60.0
 _END_SECONDS: Final = 8.0
 _PING_SECONDS: Final = 2.0
+_DYING_SECONDS: Final = 1.0
+"""A killed process closes its socket a moment before it can be waited for."""
 _ERRORS: Final[dict[int, type[ClipwatchError]]] = {2: ConfigError, 4: LockHeld}
 
 
@@ -42,6 +44,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(_PING_SECONDS)
         self.sock.connect(str(self._path))
+
+
+def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 class Engine:
@@ -201,7 +211,7 @@ class Engine:
                     return False
                 now = time.monotonic()
                 self._silent_since = self._silent_since or now
-                if now - self._silent_since < self._hung_seconds and process.poll() is None:
+                if now - self._silent_since < self._hung_seconds and not _ends_within(process, _DYING_SECONDS):
                     return False
             self._give_up()
             self.start()

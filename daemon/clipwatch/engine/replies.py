@@ -62,7 +62,7 @@ def edge_calls() -> Iterator[None]:
     except Refused:
         raise
     except (ValueError, TypeError) as error:
-        raise format_error(str(error).splitlines()[0]) from error
+        raise format_error(str(error).partition("\n")[0]) from error
     except Exception as error:
         raise _classified(str(error)) from error
 
@@ -72,4 +72,6 @@ def _classified(words: str) -> Refused:
         return Refused(404, f"Not found: {words} found")
     if words.startswith(("Vector dimension error", "Not existing vector name", "Wrong input", "Bad request")):
         return wrong(words.removeprefix("Wrong input: "))
+    if words.startswith(("No appropriate index", "Index required")):
+        return Refused(400, f"Bad request: {words}")
     return Refused(500, f"Service internal error: {words}")
