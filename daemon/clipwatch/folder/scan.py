@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Final
 
 from clipwatch.folder.beneath import ABSENT, file_stat, is_regular, open_beneath, spelled_truly
@@ -121,36 +122,38 @@ class _Walk:
         part = _Part(directory)
         try:
             with os.scandir(opened) as entries:
-                for count, entry in enumerate(entries, 1):
-                    try:
-                        self._take(entry, part)
-                    except FileNotFoundError:
-                        continue
-                    except OSError as error:
-                        part.unreadable = f"{entry.name!r}: {_words(error)}"
-                    if count % CHUNK_ENTRIES == 0:
+                while chunk := list(islice(entries, CHUNK_ENTRIES)):
+                    self._take(chunk, part)
+                    if len(chunk) == CHUNK_ENTRIES:
                         yield part.listing()
                         part = _Part(directory)
-                        if self._stop.is_set():
-                            break
+                    if self._stop.is_set():
+                        break
         except OSError as error:
             part.unreadable = _words(error)
         if self._stop.is_set():
             part.unreadable = "the look was stopped"
         yield part.listing()
 
-    def _take(self, entry: os.DirEntry[str], part: _Part) -> None:
-        name = os.fsencode(entry.name)
-        rules = self._rules
-        if rules.is_ignored(name):
-            part.ignored += 1
-        elif entry.is_file(follow_symlinks=False):
-            if rules.is_image_name(name):
-                part.files.append((part.prefix + name, file_stat(entry.stat(follow_symlinks=False))))
-            else:
-                part.ignored += 1
-        else:
-            self._take_other(entry, name, part)
+    def _take(self, entries: list[os.DirEntry[str]], part: _Part) -> None:
+        # Runs once for every file of every look: names are bound and the usual case comes first.
+        is_ignored, is_image_name = self._rules.is_ignored, self._rules.is_image_name
+        encode, prefix, append = os.fsencode, part.prefix, part.files.append
+        for entry in entries:
+            name = encode(entry.name)
+            try:
+                if is_ignored(name):
+                    part.ignored += 1
+                elif not entry.is_file(follow_symlinks=False):
+                    self._take_other(entry, name, part)
+                elif is_image_name(name):
+                    append((prefix + name, file_stat(entry.stat(follow_symlinks=False))))
+                else:
+                    part.ignored += 1
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                part.unreadable = f"{entry.name!r}: {_words(error)}"
 
     def _take_other(self, entry: os.DirEntry[str], name: bytes, part: _Part) -> None:
         """Whatever is no plain file by itself."""

@@ -73,6 +73,15 @@ class Settling:
             heapq.heappop(self._queue)
         return self._queue[0][0] if self._queue else None
 
+    def waiting_since(self) -> float | None:
+        """Since when the file that has waited longest stood still; None when none waits."""
+        self.next_ready()
+        key = next(iter(self._ready), None) or (self._queue[0][1] if self._queue else None)
+        if key is None:
+            return None
+        packed, ready_at = _ENTRY.unpack(self._entries[key])
+        return float(ready_at) - required_seconds(Signature.unpack(packed), self._settle_seconds)
+
     def signature(self, key: Key) -> Signature | None:
         """What was last observed of a file that waits."""
         entry = self._entries.get(key)
