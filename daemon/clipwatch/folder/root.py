@@ -97,8 +97,10 @@ class Root:
         """Own the folder on this machine, without writing into it; released by `close` or by the process's end.
 
         *fallback*: a directory for a lock file named after the folder's identity, for file systems that can't
-        lock a directory. Raises `LockHeld`.
+        lock a directory. Idempotent. Raises `LockHeld`.
         """
+        if self._locked:
+            return
         self._fallback = fallback
         self._take_lock(self.descriptor, self._identity)
         self._locked = True

@@ -160,6 +160,8 @@ def test_where_directories_take_no_lock_a_file_named_after_the_identity_does(
     with pytest.raises(FolderUnavailable, match="without locks"):
         first.lock()
     first.lock(state)
+    first.open()
+    first.lock(state)
     with pytest.raises(LockHeld):
         second.lock(state)
     assert list(folder.iterdir()) == []
