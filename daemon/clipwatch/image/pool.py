@@ -214,6 +214,8 @@ class DecodePool:
         try:
             with worker.clock_stopped():
                 require_unchanged(opened)
+                if answer.number != opened.candidate.stat.signature.size:
+                    raise FileNotReady("The file could not be read to its end.")
                 needed = not self._known(content)
         finally:
             if not needed:

@@ -24,6 +24,9 @@ from clipwatch.records import Pixels
 START_SECONDS: Final = 30.0
 """For a worker to import Pillow and decode its samples; 0.15 s when nothing else runs."""
 
+_ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
+"""glibc's: keep a picture's memory for the next one; asking the kernel anew costs a tenth of decoding (mallopt(3))."""
+
 
 class WorkerLost(Exception):
     """The worker was late, died or talked nonsense, and is gone; *status* says how it ended itself, if it did."""
@@ -199,4 +202,4 @@ def signal_name(number: int) -> str:
 def environment() -> dict[str, str]:
     """Only what finding Python and its libraries takes: no keys, no proxies."""
     kept = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
-    return {key: os.environ[key] for key in kept if key in os.environ}
+    return {key: os.environ[key] for key in kept if key in os.environ} | _ALLOCATOR
