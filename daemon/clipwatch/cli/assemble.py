@@ -191,9 +191,15 @@ class Parts:
         """Questions to these parts."""
         from clipwatch.service.answers import Answers
 
+        # Who asks a question would rather hear no than wait until the store is back; the mirror would not.
+        store = (
+            self.store
+            if self._give_up is not None
+            else self.store.patient_for(self._context.config.store.timeout_seconds)
+        )
         return Answers(
             self._context.config,
-            store=self.store,
+            store=store,
             encoder=self.encoder,
             decoder=self.query_decoder,
             text=self.text_rows,

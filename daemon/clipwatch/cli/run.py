@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 from clipwatch import __version__
 from clipwatch.cli.assemble import Context, Parts, opened, quiet_libraries, state_lock
+from clipwatch.cli.serve import serve_http
 from clipwatch.config import is_server
 from clipwatch.service.answers import export, forget
 from clipwatch.service.control import Answer, ControlServer, Handler
 from clipwatch.service.daemon import Daemon, Stop, store_listener
+from clipwatch.service.http import HttpServer
 from clipwatch.service.notify import Notifier
 
 
@@ -56,23 +59,41 @@ def main(_arguments: argparse.Namespace, context: Context) -> int:
                 notifier=notifier,
                 started=started,
             )
-            control = ControlServer(context.state, handlers(daemon, parts, context), logger)
+            http: HttpServer | None = None
+            status = partial(describe, daemon, parts, context, lambda: http)
+            http = serve_http(daemon, parts, context, status)
+            control = ControlServer(context.state, handlers(daemon, parts, context, status), logger)
             try:
                 daemon.run()
             finally:
                 control.close()
+                http.close()
                 mirror.close(wait_seconds=1)
     return 0
 
 
-def handlers(daemon: Daemon, parts: Parts, context: Context) -> dict[str, Handler]:
+def describe(daemon: Daemon, parts: Parts, context: Context, http: Callable[[], HttpServer | None]) -> dict[str, Any]:
+    """The whole status; on the loop's thread."""
+    result = daemon.status()
+    result["version"] = __version__
+    result["model"]["text"] = parts.encoder.files.text is not None
+    result["store"]["kind"] = "server" if is_server(context.config.store.url) else "embedded"
+    result["store"]["retries"] = parts.store.retries
+    result["store"]["unavailable_seconds"] = round(parts.store.seconds_unavailable, 3)
+    server = http()
+    result["http"] = server.describe() if server is not None else {}
+    return result
+
+
+def handlers(
+    daemon: Daemon, parts: Parts, context: Context, whole_status: Callable[[], dict[str, Any]]
+) -> dict[str, Handler]:
     """What the control socket answers."""
     answers = parts.answers()
 
     def status(_request: dict[str, Any]) -> Answer:
         yield from ()
-        result: dict[str, Any] = daemon.ask(daemon.status)
-        result["store"]["kind"] = "server" if is_server(context.config.store.url) else "embedded"
+        result: dict[str, Any] = daemon.ask(whole_status)
         return result
 
     def search(request: dict[str, Any]) -> Answer:

@@ -255,6 +255,18 @@ class Mirror:
             for folder in self.folders.values():
                 folder.ask_look("store recovered", doubt=True)
 
+    def probe_store(self) -> None:
+        """Ask for a point that is none, where nothing else is asked: an outage is noticed, and its end."""
+        if self._may_write(self._clock.monotonic()) and not self.writer.queued:
+            nothing = [uuid_text(bytes(16))]
+            self.writer.run(partial(self._asked, partial(self.store.rows, nothing)), self._take_probe)
+
+    def _take_probe(self, answer: Mapping[str, Any] | ClipwatchError) -> None:
+        if isinstance(answer, ClipwatchError):
+            self._store_failed(answer)
+        else:
+            self.store_state.available, self.store_state.trouble = True, ""
+
     def _load_ledger(self, folder: FolderMirror) -> None:
         if self._may_write(self._clock.monotonic()) and folder.needs_ledger:
             folder.loading = True
@@ -442,6 +454,11 @@ class Mirror:
             + (1 if folder.looking or folder.loading else 0)
             for folder in self.folders.values()
         )
+
+    def lag_seconds(self, now: float) -> float:
+        """How long the file that has waited longest for its point has stood still, or been worked on."""
+        moments = [self.pipeline.waiting_since, *(folder.pending.waiting_since() for folder in self.folders.values())]
+        return max((now - moment for moment in moments if moment is not None), default=0.0)
 
     @property
     def quiet(self) -> bool:

@@ -36,6 +36,11 @@ class Pending:
         """What was last observed of a path."""
         return self._fresh.signature(path) or self._backlog.signature(path)
 
+    def waiting_since(self) -> float | None:
+        """Since which monotonic moment the file that has waited longest stood still."""
+        moments = [since for since in (self._fresh.waiting_since(), self._backlog.waiting_since()) if since is not None]
+        return min(moments, default=None)
+
     def observe(self, path: bytes, signature: Signature, now: float, *, fresh: bool) -> None:
         """A path differs, with this *signature*, at monotonic *now*; a changed signature starts its wait anew."""
         before = self.signature(path)

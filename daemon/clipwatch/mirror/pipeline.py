@@ -56,6 +56,11 @@ class Decoder(Protocol):
         """Read, hash and decode; FileRejected or FileNotReady on failure; closes the descriptor."""
         ...
 
+    @property
+    def decode_seconds(self) -> float:
+        """Time spent on pictures so far, summed over workers."""
+        ...
+
 
 class How(StrEnum):
     """What it took to store a point."""
@@ -101,12 +106,15 @@ class Postponed:
 Outcome = Stored | Rejected | NotReady | Postponed
 
 
+STAGES: Final = ("decode", "encode", "store", "verify")
+
+
 @dataclass(slots=True)
 class StageTimes:
     """Seconds and images of each stage since the start, for metrics and for naming the bottleneck."""
 
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("encode", "store", "verify"), 0.0))
-    images: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("encode", "store", "verify"), 0))
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    images: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
 
     def add(self, stage: str, seconds: float, images: int) -> None:
         """One piece of work."""
@@ -160,6 +168,7 @@ class Pipeline:
         self._oldest_decoded: float | None = None
         self._writing = 0
         self._in_flight = 0
+        self._submitted: dict[tuple[str, bytes], float] = {}
         self.not_reusable: set[str] = set()
         """Contents that the ledger names and the store turned out not to have: decode those after all."""
         self.times = StageTimes()
@@ -170,6 +179,16 @@ class Pipeline:
     def in_flight(self) -> int:
         """Candidates submitted and without an outcome."""
         return self._in_flight
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Since which monotonic moment the candidate that was submitted first is without an outcome."""
+        return min(self._submitted.values(), default=None)
+
+    @property
+    def stage_seconds(self) -> dict[str, float]:
+        """Seconds of work since the start, by stage; decoding is summed over its workers."""
+        return {**self.times.seconds, "decode": self._decoder.decode_seconds}
 
     @property
     def depths(self) -> dict[str, int]:
@@ -197,6 +216,7 @@ class Pipeline:
         """Take one file; *fresh* ones overtake a backlog at the next batch."""
         self._decoding += 1
         self._in_flight += 1
+        self._submitted[opened.candidate.folder, opened.candidate.path] = self._clock.monotonic()
         future = self._decoder.submit(opened)
         future.add_done_callback(
             lambda done: self._mailbox.post(partial(self._take_decoded, opened.candidate, fresh, done))
@@ -204,6 +224,7 @@ class Pipeline:
 
     def _take_decoded(self, candidate: Candidate, fresh: bool, future: Future[DecodedImage | KnownContent]) -> None:
         self._decoding -= 1
+        self.times.add("decode", 0.0, 1)
         self._on_decoded(candidate)
         try:
             result = future.result()
@@ -223,6 +244,7 @@ class Pipeline:
 
     def _finish(self, outcome: Outcome) -> None:
         self._in_flight -= 1
+        self._submitted.pop((outcome.candidate.folder, outcome.candidate.path), None)
         self._on_outcome(outcome)
 
     def turn(self, *, more_coming: bool) -> None:
@@ -395,6 +417,8 @@ class Pipeline:
         """Drop everything that has not reached the model; what has is finished by further turns."""
         for queue in (self._fresh, self._decoded, self._known, self._touched):
             self._in_flight -= len(queue)
+            for item in queue:
+                self._submitted.pop((item.candidate.folder, item.candidate.path), None)
             queue.clear()
         self._oldest_decoded = None
 

@@ -36,7 +36,7 @@ class Answers:
         text: Callable[[Sequence[str]], Any],
     ) -> None:
         """*decoder* decodes whatever it is given; *text* turns words into unit rows, or raises `ModelError`."""
-        self._config, self._store, self._encoder = config, store, encoder
+        self._config, self.store, self._encoder = config, store, encoder
         self._decoder, self._text = decoder, text
 
     # -- search ------------------------------------------------------------------------------------------
@@ -44,7 +44,8 @@ class Answers:
     def search(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The nearest images to words and pictures.
 
-        *request*: `plus` and `minus`, lists of `{"text": …}` or `{"image": base64 of a file}`; `limit`; `filter`.
+        *request*: `plus` and `minus`, lists of `{"text": …}` or `{"image": a file's bytes, or base64 of them}`;
+        `limit`; `filter`.
         """
         limit = int(request.get("limit", 10))
         if not 1 <= limit <= MOST_HITS:
@@ -56,8 +57,8 @@ class Answers:
         filters = {str(key): str(value) for key, value in dict(request.get("filter", {})).items()}
         model = self._encoder.fingerprint
         try:
-            hits = self._store.search(combine(parts), limit, model=model, filters=filters)
-            done, of = self._store.count(model=model), self._store.count()
+            hits = self.store.search(combine(parts), limit, model=model, filters=filters)
+            done, of = self.store.count(model=model), self.store.count()
         except CollectionMissing:
             hits, done, of = [], 0, 0
         answer: dict[str, Any] = {
@@ -81,6 +82,8 @@ class Answers:
                 raise ConfigError("The words to search for are empty.")
             vector: Vector = self._text([str(part["text"])])[0]
             return vector
+        if isinstance(part.get("image"), bytes):
+            return self.picture_vector(part["image"])
         try:
             picture = base64.b64decode(part["image"], validate=True)
         except (binascii.Error, KeyError, TypeError, ValueError) as error:
@@ -115,7 +118,7 @@ class Answers:
         """Folder against collection; see `mirror.verify.verify`."""
         return verify(
             self._config.watch,
-            store=self._store,
+            store=self.store,
             encoder=self._encoder,
             decoder=self._decoder(),
             file_bytes=int(self._config.limits.file_megabytes * 1_000_000),

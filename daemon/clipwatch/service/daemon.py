@@ -15,12 +15,16 @@ from clipwatch.errors import ClipwatchError, StoreUnavailable
 from clipwatch.folder.watch import FolderWatch
 from clipwatch.mirror.folder_mirror import FolderMirror
 from clipwatch.mirror.mirror import Mirror
+from clipwatch.model.cores import usable_cores
 from clipwatch.service.logs import RepeatLimiter
 from clipwatch.service.notify import Notifier
-from clipwatch.service.status import describe_mirror
+from clipwatch.service.status import RecentWork, describe_mirror
 from clipwatch.service.sync import SyncRequest
 
 SUPERVISE_SECONDS: Final = 5.0
+PROBE_SECONDS: Final = 20.0
+"""How often a store that nothing else is asked of is asked whether it is there."""
+
 STOP_SECONDS: Final = 6.0
 """For what is in hand at the end; the contract promises an exit within 10."""
 
@@ -83,7 +87,10 @@ class Daemon:
         self._started = started
         self._watches: dict[str, FolderWatch] = {}
         self._requests: list[SyncRequest] = []
-        self._supervised = 0.0
+        self._supervised = self._probed = 0.0
+        self.turned = clock.monotonic()
+        """When the loop last turned, monotonic."""
+        self._recent = RecentWork(usable_cores())
         mirror.on_folder = self._arm
 
     # -- watching ------------------------------------------------------------------------------------------
@@ -104,6 +111,9 @@ class Daemon:
         for name, folder in self.mirror.folders.items():
             if folder.available and folder.check_root():
                 self._watches[name].supervise()
+        if now - self._probed >= PROBE_SECONDS:
+            self._probed = now
+            self.mirror.probe_store()
         for event, reason, repeated in self._limiter.summaries():
             self._logger.warning("log.summary", of=event, reason=reason, repeated=repeated)
         status = self.status()
@@ -112,8 +122,8 @@ class Daemon:
 
     # -- asking, from other threads ----------------------------------------------------------------------------
 
-    def ask(self, question: Callable[[], Any]) -> Any:
-        """Have *question* answered on the loop's thread."""
+    def ask(self, question: Callable[[], Any], seconds: float = ANSWER_SECONDS) -> Any:
+        """Have *question* answered on the loop's thread; `StoreUnavailable` when that takes longer than *seconds*."""
         answered = threading.Event()
         box: list[Any] = []
 
@@ -125,7 +135,7 @@ class Daemon:
             answered.set()
 
         self.mirror.mailbox.post(answer)
-        if not answered.wait(ANSWER_SECONDS):
+        if not answered.wait(seconds):
             raise StoreUnavailable("The daemon is too busy to answer.", hint="Try again, and see `clipwatch status`.")
         if isinstance(box[0], ClipwatchError):
             raise box[0]
@@ -137,7 +147,7 @@ class Daemon:
             name: {"backend": watch.state.backend, "watch_reason": watch.state.reason, "healthy": watch.state.healthy}
             for name, watch in self._watches.items()
         }
-        return describe_mirror(self.mirror, watches)
+        return describe_mirror(self.mirror, watches, now=self._clock.monotonic(), recent=self._recent)
 
     def request_sync(self, looks: Callable[[], dict[str, int]] | None = None) -> SyncRequest:
         """On the loop's thread: a request that is checked after each step. *looks* asks for the looks it needs."""
@@ -164,7 +174,7 @@ class Daemon:
         while not self._stop.requested.is_set():
             wake.clear()
             wait = self.mirror.step()
-            now = self._clock.monotonic()
+            self.turned = now = self._clock.monotonic()
             self._requests = [request for request in self._requests if not request.check()]
             if not announced and all(f.available or f.trouble for f in self.mirror.folders.values()):
                 announced = True

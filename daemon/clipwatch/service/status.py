@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
+from collections.abc import Mapping
 from typing import Any, Final
 
 from clipwatch.mirror.mirror import Mirror
@@ -36,8 +38,56 @@ def describe_model(encoder: Encoder) -> dict[str, Any]:
     }
 
 
-def describe_mirror(mirror: Mirror, watches: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The `status` answer; on the mirror's thread. *watches*: how each folder is watched."""
+BUSY_SHARE: Final = 0.5
+"""A stage that works less than this share of the time holds nothing up."""
+
+WINDOW_SECONDS: Final = 60.0
+
+
+def bottleneck(shares: Mapping[str, float]) -> str:
+    """The stage that is busy most of the time; "" where none is busy for half of it. *shares*: 0 to 1 by stage."""
+    stage = max(shares, key=lambda name: shares[name], default="")
+    return stage if stage and shares[stage] >= BUSY_SHARE else ""
+
+
+def busy_shares(seconds: Mapping[str, float], elapsed_seconds: float, decode_workers: int) -> dict[str, float]:
+    """Which share of *elapsed_seconds* each stage worked, from the seconds of work by stage.
+
+    Decoding goes on in several workers at once; storing and verifying take turns on one thread, so they are one.
+    """
+    if elapsed_seconds <= 0:
+        return {}
+    return {
+        "decode": seconds["decode"] / decode_workers / elapsed_seconds,
+        "encode": seconds["encode"] / elapsed_seconds,
+        "store": (seconds["store"] + seconds["verify"]) / elapsed_seconds,
+    }
+
+
+class RecentWork:
+    """The stages' seconds over about the last minute, from samples of their totals."""
+
+    def __init__(self, decode_workers: int) -> None:
+        self._decode_workers = decode_workers
+        self._samples: deque[tuple[float, dict[str, float]]] = deque()
+
+    def shares(self, now: float, totals: Mapping[str, float]) -> dict[str, float]:
+        """Each stage's busy share since the oldest sample, after taking this one; *now* is monotonic."""
+        while len(self._samples) > 1 and now - self._samples[1][0] >= WINDOW_SECONDS:
+            self._samples.popleft()
+        if not self._samples or now - self._samples[-1][0] >= 1:
+            self._samples.append((now, dict(totals)))
+        began, before = self._samples[0]
+        worked = {stage: total - before[stage] for stage, total in totals.items()}
+        return busy_shares(worked, now - began, self._decode_workers)
+
+
+def describe_mirror(
+    mirror: Mirror, watches: dict[str, dict[str, Any]], *, now: float, recent: RecentWork | None = None
+) -> dict[str, Any]:
+    """The `status` answer; on the mirror's thread, at monotonic *now*. *watches*: how each folder is watched."""
+    seconds = mirror.pipeline.stage_seconds
+    shares = recent.shares(now, seconds) if recent is not None else {}
     folders = []
     for folder in mirror.folders.values():
         if mirror.stopping:
@@ -79,7 +129,11 @@ def describe_mirror(mirror: Mirror, watches: dict[str, dict[str, Any]]) -> dict[
         "images": sum(folder["images"] for folder in folders),
         "points": sum(folder["points"] for folder in folders),
         "pending": mirror.pending(),
+        "lag_seconds": round(mirror.lag_seconds(now), 3),
         "rejected": sum(folder["rejected"] for folder in folders),
+        "rejected_by_reason": dict(
+            Counter(str(item.reason) for folder in mirror.folders.values() for item in folder.rejected.values())
+        ),
         "ignored": sum(folder["ignored"] for folder in folders),
         "held": sum(folder["held"] for folder in folders),
         "model": describe_model(mirror.encoder),
@@ -92,8 +146,10 @@ def describe_mirror(mirror: Mirror, watches: dict[str, dict[str, Any]]) -> dict[
         "watch": folders,
         "stages": {
             "depths": mirror.pipeline.depths,
-            "seconds": {key: round(value, 3) for key, value in mirror.pipeline.times.seconds.items()},
+            "seconds": {key: round(value, 3) for key, value in seconds.items()},
             "images": dict(mirror.pipeline.times.images),
+            "busy": {key: round(share, 3) for key, share in shares.items()},
+            "bottleneck": bottleneck(shares),
         },
         "done": {
             "embedded": mirror.counts.embedded,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,6 +50,12 @@ class RetryingStore:
         self._clock = clock
         self._give_up_seconds = give_up_seconds
         self._outage = Outage(clock, logger, on_state)
+
+    def patient_for(self, seconds: float) -> RetryingStore:
+        """The same store, and the same outage, for callers that would rather hear no than wait for ever."""
+        other = copy.copy(self)
+        other._give_up_seconds = seconds
+        return other
 
     @property
     def retries(self) -> int:

@@ -1,0 +1,37 @@
+"""The daemon's HTTP server, from its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from clipwatch import __version__
+from clipwatch.cli.assemble import Context, Parts
+from clipwatch.service.daemon import Daemon
+from clipwatch.service.http import HttpServer, LoopView
+from clipwatch.service.http_files import image_opener
+from clipwatch.service.metrics import exposition
+
+
+def serve_http(daemon: Daemon, parts: Parts, context: Context, status: Callable[[], dict[str, Any]]) -> HttpServer:
+    """Start it; *status* is asked on the loop's thread."""
+    config = context.config
+    view = LoopView(daemon.ask, status, turned=lambda: daemon.turned, clock=context.clock)
+    answers = parts.answers()
+    file_bytes = int(config.limits.file_megabytes * 1_000_000)
+    return HttpServer(
+        config.http,
+        status=view.status,
+        ready=lambda: daemon.ready,
+        healthy=view.healthy,
+        search=answers.search,
+        image=image_opener(
+            answers.store,
+            lambda: [folder.watch for folder in list(daemon.mirror.folders.values())],
+            file_bytes=file_bytes,
+        ),
+        metrics=exposition(view.status, __version__),
+        body_bytes=file_bytes,
+        clock=context.clock,
+        logger=context.logger,
+    )
