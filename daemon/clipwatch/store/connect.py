@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+import httpcore
 import httpx
+from httpcore._backends.sync import SyncStream
 from qdrant_client import QdrantClient
 
 from clipwatch.config import StoreConfig
@@ -56,13 +59,11 @@ def server_client(config: StoreConfig, *, api_key: str) -> QdrantClient:
     return client
 
 
-def socket_client(socket: Path, *, timeout_seconds: float, api_key: str = "") -> QdrantClient:
+def socket_client(path: Path, *, timeout_seconds: float, api_key: str = "") -> QdrantClient:
     """A client that speaks HTTP over a Unix socket."""
-    return QdrantClient(
-        url="http://localhost",
-        transport=httpx.HTTPTransport(uds=str(socket)),
-        **_common(timeout_seconds, api_key),
-    )
+    transport = httpx.HTTPTransport(verify=False)
+    transport._pool = httpcore.ConnectionPool(uds=str(path), network_backend=_Dialer())
+    return QdrantClient(url="http://localhost", transport=transport, **_common(timeout_seconds, api_key))
 
 
 def _common(timeout_seconds: float, api_key: str) -> dict[str, Any]:
@@ -84,6 +85,28 @@ def _authority(file: str) -> str:
             f"store.tls_ca_file {file} cannot be used: {error}.", hint="It must hold certificates in PEM form."
         ) from error
     return text
+
+
+class _Dialer(httpcore.SyncBackend):
+    """httpcore's own leaves a socket open when nobody listens: one for each attempt of an outage."""
+
+    def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,
+        socket_options: object = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(path)
+        except TimeoutError as error:
+            connection.close()
+            raise httpcore.ConnectTimeout(str(error)) from error
+        except OSError as error:
+            connection.close()
+            raise httpcore.ConnectError(str(error)) from error
+        return SyncStream(connection)
 
 
 class _Deadline:
