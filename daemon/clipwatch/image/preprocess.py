@@ -109,8 +109,8 @@ class Prepared:
 
 def prepare(data: bytes, recipe: Recipe) -> Prepared:
     """A file's bytes as the model sees them; raises `FileRejected`, and nothing else for any bytes whatever."""
-    picture = container.read(data)
     try:
+        picture = container.read(data)
         with _open(picture) as image:
             width, height = image.size
             if width < 1 or height < 1:
@@ -153,7 +153,7 @@ def _check_cost(size: tuple[int, int], picture: Picture, recipe: Recipe) -> None
     if pixels > recipe.pixels_max:
         raise FileRejected(
             RejectReason.TOO_MANY_PIXELS,
-            f"The picture decodes to {size[0]}×{size[1]} pixels; {recipe.pixels_max} are allowed.",
+            f"The picture decodes to {size[0]} x {size[1]} pixels; {recipe.pixels_max} are allowed.",
             hint="Raise limits.image_megapixels.",
         )
     if picture.buffered_bytes + 4 * pixels + 2 * len(picture.stream) > recipe.memory_bytes:
@@ -168,7 +168,7 @@ def _to_rgb(image: Image.Image, picture: Picture, recipe: Recipe) -> Image.Image
     """Decode whole, then one 8-bit sample a channel, nothing of what transparency hides."""
     image.load()
     if picture.format == "JPEG" and _is_mid_grey(image.getpixel((image.width - 1, image.height - 1))):
-        _require_whole(image, picture, recipe)
+        _require_whole(picture)
     if image.mode.startswith("I"):
         return _from_sixteen_bits(image, picture, recipe)
     if image.mode == "CMYK":
@@ -190,19 +190,21 @@ def _is_mid_grey(pixel: float | tuple[int, ...] | None) -> bool:
     return all(sample in (127, 128) for sample in (pixel if isinstance(pixel, tuple) else (pixel,)))
 
 
-def _require_whole(image: Image.Image, picture: Picture, recipe: Recipe) -> None:
+def _require_whole(picture: Picture) -> None:
     """Raises `FileRejected` for a JPEG whose closing marker comes before its last block.
 
     libjpeg fills in blocks of zeros, mid-grey, and its warning does not reach us. More scan data before the
-    marker changes nothing in a whole picture, and is decoded as picture where some is missing.
+    marker changes nothing in a whole picture, and is decoded as picture where some is missing. An eighth of the
+    size shows it.
     """
-    more = bytes(range(1, 255)) * 16
     end = picture.stream.index(b"\xff\xd9", picture.scan)
-    stream = picture.stream[:end] + more + picture.stream[end:]
-    with _open(dataclasses.replace(picture, stream=stream)) as again:
-        _shrink(again, picture, recipe)
-        again.load()
-        if ImageChops.difference(image, again).getbbox(alpha_only=False) is not None:
+    stream = picture.stream[:end] + bytes(range(1, 255)) * 16 + picture.stream[end:]
+    with _open(picture) as as_is, _open(dataclasses.replace(picture, stream=stream)) as with_more:
+        for image in (as_is, with_more):
+            if picture.scalable:
+                image.draft(None, (1, 1))
+            image.load()
+        if ImageChops.difference(as_is, with_more).getbbox(alpha_only=False) is not None:
             raise FileRejected(RejectReason.TRUNCATED, "The file ends before its picture does.")
 
 
