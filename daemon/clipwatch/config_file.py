@@ -169,6 +169,7 @@ def _check(config: Config, sources: Mapping[str, str]) -> None:
     """What no single key can tell."""
     if not config.watch:
         raise ConfigError("There is no [[watch]] table: nothing to watch.")
+    _check_store(config.store)
     seen: set[str] = set()
     for index, watch in enumerate(config.watch):
         if not watch.name or "\0" in watch.name or not watch.name.isprintable():
@@ -190,7 +191,6 @@ def _check(config: Config, sources: Mapping[str, str]) -> None:
         raise ConfigError(
             f"model.prompt {config.model.prompt!r} must hold {{}} once.", hint='Write "a photo of {}", or "auto".'
         )
-    _check_store(config.store)
     _check_listen("http.listen", config.http.listen)
     if config.http.listen and not config.http.token and not is_loopback(config.http.listen):
         raise ConfigError(

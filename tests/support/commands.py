@@ -109,7 +109,7 @@ class Running:
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
         """The lines it has logged, or those of one event."""
         with self.log.open("rb") as file:
-            file.seek(0)
+            file.seek(self.start)
             lines = [json.loads(line) for line in file.read().splitlines(keepends=True) if line.endswith(b"\n")]
         return [line for line in lines if name is None or line["event"] == name]
 

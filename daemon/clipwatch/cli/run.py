@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Generator
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Any
 
 from clipwatch import __version__
 from clipwatch.cli.assemble import Context, Parts, opened, quiet_libraries, state_lock
+from clipwatch.cli.handlers import handlers, while_starting
 from clipwatch.cli.serve import serve_http
 from clipwatch.config import is_server
-from clipwatch.service.answers import export, forget
-from clipwatch.service.control import Answer, ControlServer, Handler
+from clipwatch.service.control import ControlServer
 from clipwatch.service.daemon import Daemon, Stop, store_listener
 from clipwatch.service.http import HttpServer
 from clipwatch.service.notify import Notifier
@@ -21,12 +24,11 @@ from clipwatch.service.notify import Notifier
 
 def main(_arguments: argparse.Namespace, context: Context) -> int:
     """Until SIGTERM or SIGINT."""
-    import threading
-
     config, logger = context.config, context.logger
     started = context.clock.monotonic()
     notifier = Notifier(os.environ)
     quiet_libraries(logger)
+    log_what_nobody_expects(logger)
     stop = Stop(threading.Event())
     stop.install()
     daemon: Daemon | None = None
@@ -45,8 +47,13 @@ def main(_arguments: argparse.Namespace, context: Context) -> int:
             folders=[watch.path for watch in config.watch],
         )
         notifier.extend(120)
+        answers = while_starting()
+        control = ControlServer(context.state, answers, logger)
         listener = store_listener(mirror_of)
-        with opened(context, stop=stop.requested, give_up_seconds=None, on_state=listener) as parts:
+        with (
+            closing(control),
+            opened(context, stop=stop.requested, give_up_seconds=None, on_state=listener) as parts,
+        ):
             parts.open_together()
             mirror = parts.mirror()
             stop.rewire(mirror.inbox.wake)
@@ -62,11 +69,10 @@ def main(_arguments: argparse.Namespace, context: Context) -> int:
             http: HttpServer | None = None
             status = partial(describe, daemon, parts, context, lambda: http)
             http = serve_http(daemon, parts, context, status)
-            control = ControlServer(context.state, handlers(daemon, parts, context, status), logger)
+            answers |= handlers(daemon, parts, context, status)
             try:
                 daemon.run()
             finally:
-                control.close()
                 http.close()
                 mirror.close(wait_seconds=1)
     return 0
@@ -85,56 +91,15 @@ def describe(daemon: Daemon, parts: Parts, context: Context, http: Callable[[], 
     return result
 
 
-def handlers(
-    daemon: Daemon, parts: Parts, context: Context, whole_status: Callable[[], dict[str, Any]]
-) -> dict[str, Handler]:
-    """What the control socket answers."""
-    answers = parts.answers()
+def log_what_nobody_expects(logger: Any) -> None:
+    """An exception that reaches the top is our bug: one line of the log says so, whichever thread it ends."""
 
-    def status(_request: dict[str, Any]) -> Answer:
-        yield from ()
-        result: dict[str, Any] = daemon.ask(whole_status)
-        return result
+    def main_thread(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        logger.error("daemon.failed", exc_info=(kind, error, trace))
 
-    def search(request: dict[str, Any]) -> Answer:
-        yield from ()
-        return answers.search(request)
+    def other_thread(args: threading.ExceptHookArgs) -> None:
+        name = args.thread.name if args.thread else ""
+        logger.error("thread.failed", thread=name, exc_info=(args.exc_type, args.exc_value, args.exc_traceback))
 
-    def verify(request: dict[str, Any]) -> Answer:
-        yield from ()
-        return answers.verify(deep=bool(request.get("deep")))
-
-    def export_points(request: dict[str, Any]) -> Answer:
-        yield from export(parts.store, vectors=bool(request.get("vectors")))
-        return {}
-
-    def forget_folder(request: dict[str, Any]) -> Answer:
-        yield from ()
-        return forget(context.config, parts.store, str(request.get("name", "")))
-
-    def sync(_request: dict[str, Any]) -> Answer:
-        return (yield from _watched_sync(daemon, None))
-
-    def confirm(_request: dict[str, Any]) -> Answer:
-        before = daemon.ask(lambda: daemon.mirror.counts.deleted)
-        result = yield from _watched_sync(daemon, daemon.mirror.confirm)
-        after = daemon.ask(lambda: daemon.mirror.counts.deleted)
-        return {"deleted": after - before, "undone": result["undone"]}
-
-    return {
-        "status": status,
-        "search": search,
-        "verify": verify,
-        "export": export_points,
-        "forget": forget_folder,
-        "sync": sync,
-        "confirm": confirm,
-    }
-
-
-def _watched_sync(daemon: Daemon, looks: Any) -> Generator[dict[str, Any], None, dict[str, Any]]:
-    """Ask the loop for a pass and tell how it goes until it is done."""
-    request = daemon.ask(lambda: daemon.request_sync(looks))
-    while not request.done.wait(0.5):
-        yield daemon.ask(lambda: {"counts": request.counts(), "pending": daemon.mirror.pending()})
-    return {**request.result, "undone": request.undone}
+    sys.excepthook = main_thread
+    threading.excepthook = other_thread

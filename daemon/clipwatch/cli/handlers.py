@@ -1,0 +1,91 @@
+"""What a running daemon answers on its control socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from clipwatch.cli.assemble import Context, Parts
+from clipwatch.errors import ClipwatchError
+from clipwatch.mirror.dry_run import plan_folder
+from clipwatch.service.answers import export, forget
+from clipwatch.service.control import Answer, Handler
+from clipwatch.service.daemon import Daemon
+
+COMMANDS = ("status", "search", "verify", "export", "forget", "plan", "sync", "confirm")
+
+
+def while_starting() -> dict[str, Handler]:
+    """Answers until model and store are open: that it starts, and to try again."""
+
+    def status(_request: dict[str, Any]) -> Answer:
+        yield from ()
+        counts = dict.fromkeys(("images", "points", "pending", "rejected", "ignored", "held"), 0)
+        return {"state": "starting", **counts, "model": {}, "store": {}, "watch": []}
+
+    def later(_request: dict[str, Any]) -> Answer:
+        yield from ()
+        raise ClipwatchError("The daemon is still starting.", hint="Try again in a moment.")
+
+    return {**dict.fromkeys(COMMANDS, later), "status": status}
+
+
+def handlers(
+    daemon: Daemon, parts: Parts, context: Context, whole_status: Callable[[], dict[str, Any]]
+) -> dict[str, Handler]:
+    """What the control socket answers."""
+    answers = parts.answers()
+
+    def status(_request: dict[str, Any]) -> Answer:
+        yield from ()
+        result: dict[str, Any] = daemon.ask(whole_status)
+        return result
+
+    def search(request: dict[str, Any]) -> Answer:
+        yield from ()
+        return answers.search(request)
+
+    def verify(request: dict[str, Any]) -> Answer:
+        yield from ()
+        return answers.verify(deep=bool(request.get("deep")))
+
+    def export_points(request: dict[str, Any]) -> Answer:
+        yield from export(parts.store, vectors=bool(request.get("vectors")))
+        return {}
+
+    def forget_folder(request: dict[str, Any]) -> Answer:
+        yield from ()
+        return forget(context.config, parts.store, str(request.get("name", "")))
+
+    def plan(_request: dict[str, Any]) -> Answer:
+        for watch in context.config.watch:
+            yield from plan_folder(watch, parts.store, parts.encoder.fingerprint, context.config.limits)
+        return {}
+
+    def sync(_request: dict[str, Any]) -> Answer:
+        return (yield from _watched_sync(daemon, None))
+
+    def confirm(_request: dict[str, Any]) -> Answer:
+        before = daemon.ask(lambda: daemon.mirror.counts.deleted)
+        result = yield from _watched_sync(daemon, daemon.mirror.confirm)
+        after = daemon.ask(lambda: daemon.mirror.counts.deleted)
+        return {"deleted": after - before, "undone": result["undone"]}
+
+    return {
+        "status": status,
+        "search": search,
+        "verify": verify,
+        "export": export_points,
+        "forget": forget_folder,
+        "plan": plan,
+        "sync": sync,
+        "confirm": confirm,
+    }
+
+
+def _watched_sync(daemon: Daemon, looks: Any) -> Generator[dict[str, Any], None, dict[str, Any]]:
+    """Ask the loop for a pass and tell how it goes until it is done."""
+    request = daemon.ask(lambda: daemon.request_sync(looks))
+    while not request.done.wait(0.5):
+        yield daemon.ask(lambda: {"counts": request.counts(), "pending": daemon.mirror.pending()})
+    return {**request.result, "undone": request.undone}
