@@ -73,7 +73,6 @@ class QdrantStore:
         self._revive = revive
         self._closing = closing
         self._width: int | None = None
-        self._request_points = _PAGE_POINTS
         self._closed = False
 
     def ensure(self, width: int) -> None:
@@ -281,7 +280,7 @@ class QdrantStore:
         for point in points:
             # Unsendable text is counted like any other: the store's answer sorts it out, point by point.
             weight = _NUMBER_BYTES * len(point.vector) + len(json.dumps(point.payload, default=str)) + 64
-            if chunk and (size + weight > REQUEST_BYTES or len(chunk) >= self._request_points):
+            if chunk and (size + weight > REQUEST_BYTES or len(chunk) >= _PAGE_POINTS):
                 yield chunk
                 chunk, size = [], 0
             chunk.append(point)
@@ -302,7 +301,6 @@ class QdrantStore:
             except RequestTooLarge:
                 if len(part) == 1:
                     raise
-                self._request_points = max(1, len(part) // 2)
             except PointRefused as error:
                 if refused is None:
                     raise
