@@ -225,6 +225,11 @@ class Parts:
             lock_fallback=partial(_lock_fallback, context.state),
         )
 
+    @property
+    def decoding_since(self) -> float | None:
+        """Since which monotonic moment the picture that takes longest is worked on; None when none is."""
+        return min((since for pool in self._pools if (since := pool.busy_since) is not None), default=None)
+
     def close(self) -> None:
         """Let go of everything that was opened."""
         for pool in self._pools:

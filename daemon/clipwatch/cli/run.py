@@ -16,9 +16,11 @@ from clipwatch.cli.assemble import Context, Parts, opened, quiet_libraries, stat
 from clipwatch.cli.handlers import handlers, while_starting
 from clipwatch.cli.serve import serve_http
 from clipwatch.config import is_server
+from clipwatch.mirror.mirror import Mirror
 from clipwatch.service.control import ControlServer
 from clipwatch.service.daemon import Daemon, Stop, store_listener
 from clipwatch.service.http import HttpServer
+from clipwatch.service.liveness import Sign, mirror_signs
 from clipwatch.service.notify import Notifier
 
 
@@ -46,7 +48,6 @@ def main(_arguments: argparse.Namespace, context: Context) -> int:
             collection=config.store.collection,
             folders=[watch.path for watch in config.watch],
         )
-        notifier.extend(120)
         answers = while_starting()
         control = ControlServer(context.state, answers, logger)
         listener = store_listener(mirror_of)
@@ -54,8 +55,9 @@ def main(_arguments: argparse.Namespace, context: Context) -> int:
             closing(control),
             opened(context, stop=stop.requested, give_up_seconds=None, on_state=listener) as parts,
         ):
-            parts.open_together()
-            mirror = parts.mirror()
+            with notifier.loading("opening the store and the model"):
+                parts.open_together()
+                mirror = parts.mirror()
             stop.rewire(mirror.inbox.wake)
             daemon = Daemon(
                 mirror,
@@ -64,6 +66,7 @@ def main(_arguments: argparse.Namespace, context: Context) -> int:
                 logger=logger,
                 limiter=context.limiter,
                 notifier=notifier,
+                signs=partial(signs, mirror, parts, context, notifier.watchdog_seconds or 0.0),
                 started=started,
             )
             http: HttpServer | None = None
@@ -76,6 +79,17 @@ def main(_arguments: argparse.Namespace, context: Context) -> int:
                 http.close()
                 mirror.close(wait_seconds=1)
     return 0
+
+
+def signs(mirror: Mirror, parts: Parts, context: Context, watchdog_seconds: float) -> list[Sign]:
+    """Of life, by the settings that are in force now."""
+    return mirror_signs(
+        mirror,
+        store_attempts=parts.store.attempts,
+        decoding_since=parts.decoding_since,
+        config=context.config,
+        watchdog_seconds=watchdog_seconds,
+    )
 
 
 def describe(daemon: Daemon, parts: Parts, context: Context, http: Callable[[], HttpServer | None]) -> dict[str, Any]:

@@ -106,6 +106,12 @@ class DecodePool:
         return self._busy
 
     @property
+    def busy_since(self) -> float | None:
+        """Since which moment of `time.monotonic` the picture that takes longest is worked on; None when idle."""
+        with self._lock:
+            return min((lane.since for lane in self._lanes if lane.since is not None), default=None)
+
+    @property
     def queued(self) -> int:
         """Pictures that wait for a worker."""
         return self._queued
@@ -155,9 +161,10 @@ class DecodePool:
             with self._lock:
                 self._queued -= 1
                 self._busy += 1
-            started = time.monotonic()
+            lane.since = started = time.monotonic()
             self._answer(lane, *job)
             with self._lock:
+                lane.since = None
                 self._busy -= 1
                 self._worked_seconds += time.monotonic() - started
             del job
@@ -256,6 +263,7 @@ class _Lane:
     def __init__(self, run: Callable[[_Lane], None], name: str) -> None:
         self.worker: WorkerProcess | None = None
         self.walls: dict[str, Any] = {}
+        self.since: float | None = None
         self.thread = threading.Thread(target=run, args=(self,), name=name, daemon=True)
         self.thread.start()
 

@@ -39,9 +39,10 @@ class Lane:
     """
 
     def __init__(self, name: str, mailbox: Mailbox) -> None:
+        self.name = name
         self._mailbox = mailbox
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._queued = 0
+        self._queued = self._answered = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -49,6 +50,11 @@ class Lane:
     def queued(self) -> int:
         """Jobs given and not yet answered to the owner."""
         return self._queued
+
+    @property
+    def answered(self) -> int:
+        """Jobs answered to the owner so far."""
+        return self._answered
 
     def run(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
         """Do *work* on the lane, then call *then* with its result on the owner's thread.
@@ -68,6 +74,7 @@ class Lane:
 
     def _answer(self, then: Callable[[T], None], result: T) -> None:
         self._queued -= 1
+        self._answered += 1
         then(result)
 
     def _raise(self, error: BaseException) -> None:

@@ -181,6 +181,11 @@ class Pipeline:
         return self._in_flight
 
     @property
+    def inference(self) -> Lane:
+        """The lane that the model runs on."""
+        return self._inference
+
+    @property
     def waiting_since(self) -> float | None:
         """Since which monotonic moment the candidate that was submitted first is without an outcome."""
         return min(self._submitted.values(), default=None)

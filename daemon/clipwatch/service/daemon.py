@@ -16,6 +16,7 @@ from clipwatch.folder.watch import FolderWatch
 from clipwatch.mirror.folder_mirror import FolderMirror
 from clipwatch.mirror.mirror import Mirror
 from clipwatch.model.cores import usable_cores
+from clipwatch.service.liveness import Liveness, Sign
 from clipwatch.service.logs import RepeatLimiter
 from clipwatch.service.notify import Notifier
 from clipwatch.service.status import RecentWork, describe_mirror
@@ -76,14 +77,17 @@ class Daemon:
         limiter: RepeatLimiter,
         notifier: Notifier,
         reload: Callable[[], None] = lambda: None,
-        on_tick: Callable[[], None] = lambda: None,
+        signs: Callable[[], list[Sign]] = list,
         started: float,
     ) -> None:
-        """*started*: the monotonic moment at which the process began."""
+        """*signs*: of life, of all that works beside the loop. *started*: when the process began, monotonic."""
         self.mirror = mirror
         self._stop, self._clock, self._logger = stop, clock, logger
         self._limiter, self._notifier = limiter, notifier
-        self._reload, self._on_tick = reload, on_tick
+        self.reload, self._signs = reload, signs
+        self._liveness = Liveness()
+        self._stuck: list[str] = []
+        self._supervise_seconds = min(SUPERVISE_SECONDS, (notifier.watchdog_seconds or 60.0) / 4)
         self._started = started
         self._watches: dict[str, FolderWatch] = {}
         self._requests: list[SyncRequest] = []
@@ -105,11 +109,12 @@ class Daemon:
         watch.start()
 
     def _supervise(self, now: float) -> None:
-        if now - self._supervised < SUPERVISE_SECONDS:
+        if now - self._supervised < self._supervise_seconds:
             return
         self._supervised = now
         for name, folder in self.mirror.folders.items():
             if folder.available and folder.check_root():
+                self._watches[name].note_look(folder.last_look_seconds)
                 self._watches[name].supervise()
         if now - self._probed >= PROBE_SECONDS:
             self._probed = now
@@ -117,8 +122,13 @@ class Daemon:
         for event, reason, repeated in self._limiter.summaries():
             self._logger.warning("log.summary", of=event, reason=reason, repeated=repeated)
         status = self.status()
-        text = f"{status['state']}: {status['points']} points, {status['pending']} pending"
-        self._notifier.alive(text)
+        self._notifier.status(f"{status['state']}: {status['points']} points, {status['pending']} pending")
+        stuck = self._liveness.stuck(self._signs(), now)
+        if not stuck:
+            self._notifier.alive()
+        elif stuck != self._stuck:
+            self._logger.error("daemon.stuck", workers=stuck)
+        self._stuck = stuck
 
     # -- asking, from other threads ----------------------------------------------------------------------------
 
@@ -181,12 +191,13 @@ class Daemon:
                 self._logger.info("daemon.ready", seconds=round(now - self._started, 3))
                 self._notifier.ready("watching")
             self._supervise(now)
-            self._on_tick()
             if self._stop.reload.is_set():
                 self._stop.reload.clear()
-                self._reload()
+                self._notifier.reloading()
+                self.reload()
+                self._notifier.ready("watching")
             if wait > 0:
-                self._clock.wait(wake, min(wait, SUPERVISE_SECONDS))
+                self._clock.wait(wake, min(wait, self._supervise_seconds))
         self._end()
 
     def _end(self) -> None:

@@ -5,8 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+EXTENSION_SECONDS: Final = 30.0
+LONGEST_START_SECONDS: Final = 900.0
+"""A model that is compiled on a slow machine takes minutes; after this long, loading it is a hang."""
 
 
 class Notifier:
@@ -38,10 +44,32 @@ class Notifier:
         """The end begins."""
         self.send("STOPPING=1")
 
-    def extend(self, seconds: float) -> None:
-        """Starting or stopping goes on for so long."""
-        self.send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+    @contextlib.contextmanager
+    def loading(self, what: str) -> Iterator[None]:
+        """While this lasts, ask the manager for more time to start, again and again."""
+        done = threading.Event()
 
-    def alive(self, status: str) -> None:
-        """A sign of life, and one line about the state."""
-        self.send("WATCHDOG=1", f"STATUS={status}")
+        def extend() -> None:
+            deadline = time.monotonic() + LONGEST_START_SECONDS
+            while time.monotonic() < deadline:
+                self.send(f"EXTEND_TIMEOUT_USEC={int(EXTENSION_SECONDS * 1e6)}", f"STATUS=starting: {what}")
+                if done.wait(EXTENSION_SECONDS / 3):
+                    return
+
+        thread = threading.Thread(target=extend, name="start-extension", daemon=True)
+        if self._address:
+            thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            if thread.is_alive():
+                thread.join()
+
+    def alive(self) -> None:
+        """A sign of life."""
+        self.send("WATCHDOG=1")
+
+    def status(self, text: str) -> None:
+        """One line about the state."""
+        self.send(f"STATUS={text}")

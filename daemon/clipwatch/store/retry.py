@@ -50,6 +50,8 @@ class RetryingStore:
         self._clock = clock
         self._give_up_seconds = give_up_seconds
         self._outage = Outage(clock, logger, on_state)
+        self.attempts = 0
+        """Requests begun so far, repeated ones included: as long as it grows, nothing hangs."""
 
     def patient_for(self, seconds: float) -> RetryingStore:
         """The same store, and the same outage, for callers that would rather hear no than wait for ever."""
@@ -149,8 +151,13 @@ class RetryingStore:
             sleep=pause,
             reraise=True,
         )
+
+        def attempt() -> T:
+            self.attempts += 1
+            return call()
+
         try:
-            result: T = retrying(call)
+            result: T = retrying(attempt)
             answered = True
         except ClipwatchError as error:
             answered = not _time_heals(error)
