@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -48,6 +48,8 @@ CAREFUL: Final = {
     "cache-control": "no-store",
 }
 """On every answer that does not say otherwise."""
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 _STATUS: Final[tuple[tuple[type[ClipwatchError], int, str], ...]] = (
     (Busy, 503, "busy"),
@@ -159,23 +161,19 @@ class _Routes:
         self._files = Helpers("http-file", most=16, wait_seconds=15, answer_seconds=30)
         self._searches = Helpers("http-search", most=4, wait_seconds=15, answer_seconds=60)
         self._uploads = asyncio.Semaphore(UPLOADS)
+        routes: tuple[tuple[str, str, Endpoint], ...] = (
+            ("GET", "/", self._show_page),
+            ("GET", "/healthz", self._healthz),
+            ("GET", "/readyz", self._readyz),
+            ("GET", "/metrics", self._metrics),
+            ("GET", "/api/status", self._status),
+            ("GET", "/api/search", self._search_words),
+            ("POST", "/api/search", self._search_picture),
+            ("GET", "/api/images/{id}", self._image),
+        )
         self.app = Starlette(
-            routes=[
-                Route("/", self._show_page),
-                Route("/healthz", self._healthz),
-                Route("/readyz", self._readyz),
-                Route("/metrics", self._metrics),
-                Route("/api/status", self._status),
-                Route("/api/search", self._search_words, methods=["GET"]),
-                Route("/api/search", self._search_picture, methods=["POST"]),
-                Route("/api/images/{id}", self._image),
-            ],
-            exception_handlers={
-                HTTPException: self._http_error,
-                ClipwatchError: self._expected_error,
-                ClientDisconnect: self._gone,
-                Exception: self._bug,
-            },
+            routes=[Route(path, self._with_errors(endpoint), methods=[method]) for method, path, endpoint in routes],
+            exception_handlers={HTTPException: self._http_error},
         )
         self.app.router.redirect_slashes = False
 
@@ -242,21 +240,29 @@ class _Routes:
 
     # -- when it goes wrong ------------------------------------------------------------------------------
 
+    def _with_errors(self, endpoint: Endpoint) -> Endpoint:
+        async def answered(request: Request) -> Response:
+            try:
+                return await endpoint(request)
+            except ClipwatchError as error:
+                return _refusal_of(error)
+            except ClientDisconnect:
+                return refusal(400, "The request ended early.", "bad_request")
+            except Exception as error:
+                path = request.scope["path"]
+                self._logger.error("http.request_failed", path=path, error=repr(error), exc_info=error)
+                return refusal(500, "This request failed; the log says why.", "failed")
+
+        return answered
+
     async def _http_error(self, _request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for these
         return refusal(error.status_code, f"{error.detail}.", headers=error.headers)
 
-    async def _expected_error(self, _request: Request, error: Exception) -> Response:
-        assert isinstance(error, ClipwatchError)  # noqa: S101 - registered for these
-        status, code = next(((s, c) for kind, s, c in _STATUS if isinstance(error, kind)), (500, "failed"))
-        return refusal(status, error.sentence(), code, {"retry-after": "5"} if status == 503 else None)
 
-    async def _gone(self, _request: Request, _error: Exception) -> Response:
-        return refusal(400, "The request ended early.", "bad_request")
-
-    async def _bug(self, request: Request, error: Exception) -> Response:
-        self._logger.error("http.request_failed", path=request.scope["path"], error=repr(error), exc_info=error)
-        return refusal(500, "This request failed; the log says why.", "failed")
+def _refusal_of(error: ClipwatchError) -> Response:
+    status, code = next(((s, c) for kind, s, c in _STATUS if isinstance(error, kind)), (500, "failed"))
+    return refusal(status, error.sentence(), code, {"retry-after": "5"} if status == 503 else None)
 
 
 class _ImageResponse(Response):

@@ -34,7 +34,7 @@ def page_of(html: str) -> Page:
     directives = [
         "default-src 'none'",
         *(f"{kind}-src {' '.join(found)}" for kind, found in hashes.items() if found),
-        "img-src 'self' blob:",
+        "img-src 'self' blob: data:",
         "connect-src 'self'",
         "form-action 'self'",
         "base-uri 'none'",
