@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -17,6 +18,28 @@ def test_the_example_file_is_what_the_program_writes_and_holds_every_default() -
     text = (ROOT / "config.example.toml").read_text()
     assert text == config_example.example()
     assert config_file.load(ROOT / "config.example.toml", {}).config == config.Config()
+
+
+def test_what_is_made_from_the_settings_is_up_to_date() -> None:
+    """`python -m clipwatch.config_example` writes all three."""
+    assert (ROOT / "docs" / "configuration.md").read_text() == config_example.reference()
+    assert json.loads((ROOT / "docs" / "config.schema.json").read_text()) == config_example.schema()
+
+
+def test_the_schema_accepts_the_example_and_knows_every_bound() -> None:
+    properties = config_example.schema()["properties"]
+    document = tomllib.loads(config_example.example())
+    for section, value in document.items():
+        table = properties[section].get("items", properties[section])["properties"]
+        for given in value if section == "watch" else [value]:
+            assert given.keys() == table.keys()
+    assert properties["batch"]["properties"]["size"] | {"description": ""} == {
+        "description": "",
+        "type": "integer",
+        "default": 25,
+        "minimum": 1,
+        "maximum": 1000,
+    }
 
 
 def test_the_environment_beats_the_file_and_the_command_line_beats_both(tmp_path: Path) -> None:
