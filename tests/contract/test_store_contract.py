@@ -223,6 +223,12 @@ def test_counts_are_exact_by_folder_and_in_all(store: QdrantStore) -> None:
     store.upsert([sample_point(f"{i}.jpg", folder="ab"[i % 3 == 0]) for i in range(30)])
     assert (store.count(), store.count("a"), store.count("b"), store.count("c")) == (30, 20, 10, 0)
     assert store.folders() == {"a": 20, "b": 10}
+    store.upsert([sample_point("x.jpg", folder="a", model="another")])
+    assert (store.count("a", model=MODEL), store.count(model="another"), store.count("b", model="another")) == (
+        20,
+        1,
+        0,
+    )
 
 
 def test_the_ledger_has_every_point_of_its_folder_once_over_many_pages(store: QdrantStore) -> None:

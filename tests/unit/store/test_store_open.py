@@ -1,0 +1,125 @@
+"""Opening a store from settings: what it costs, what it starts, what it survives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from clipwatch.clock import SystemClock
+from clipwatch.config import StoreConfig
+from clipwatch.engine.process import Engine
+from clipwatch.errors import ConfigError, LockHeld, StoreUnavailable
+from clipwatch.records import Signature
+from clipwatch.store.connect import public_address
+from clipwatch.store.open import open_store
+from clipwatch.store.payload import ledger_row, stored_ids, stored_path
+from clipwatch.store.retry import RetryingStore
+from support.stores import WIDTH, Told, sample_point, unit
+
+
+def test_the_promise_the_retries_and_the_door_are_cheap_to_import() -> None:
+    program = (
+        "import sys, clipwatch.store.contract, clipwatch.store.retry, clipwatch.store.open\n"
+        "print({'qdrant_client', 'grpc', 'httpx', 'pydantic', 'clipwatch.engine.process'} & set(sys.modules))"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "set()"
+
+
+def embedded(directory: Path) -> StoreConfig:
+    return StoreConfig(url=f"embedded:{directory / 'store'}")
+
+
+def test_the_embedded_store_keeps_its_points_and_is_let_go_of(tmp_path: Path) -> None:
+    for run in range(2):
+        store = open_store(embedded(tmp_path), api_key="", runtime=tmp_path / "run", logger=Told())
+        with contextlib.closing(store):
+            store.ensure(WIDTH)
+            assert store.count() == run
+            store.upsert([sample_point("a.jpg")])
+            assert store.info().kind == "embedded"
+
+
+def test_a_killed_engine_is_one_failed_call(tmp_path: Path) -> None:
+    told = Told()
+    store = open_store(embedded(tmp_path), api_key="", runtime=tmp_path / "run", logger=told)
+    with contextlib.closing(store):
+        store.ensure(WIDTH)
+        store.upsert([sample_point("a.jpg")])
+        os.kill(told.events("engine.started")[-1]["pid"], signal.SIGKILL)
+        states: list[bool] = []
+        retrying = RetryingStore(
+            store, stop=threading.Event(), clock=SystemClock(), logger=told, on_state=lambda up, _: states.append(up)
+        )
+        retrying.upsert([sample_point("b.jpg")])
+        assert retrying.count() == 2
+        assert retrying.search(unit(1), 5, model=sample_point("a.jpg").payload["model"])
+        assert retrying.retries <= 2
+        assert len(told.events("engine.started")) == 2
+        assert states in ([], [False, True])  # none: the death was seen before the call
+
+
+def test_a_second_opener_is_refused(tmp_path: Path) -> None:
+    store = open_store(embedded(tmp_path), api_key="", runtime=tmp_path / "run", logger=Told())
+    with contextlib.closing(store):
+        other = Engine(tmp_path / "store", logger=Told(), runtime=tmp_path / "run2", lock_wait_seconds=0.1)
+        with pytest.raises(LockHeld):
+            other.start()
+
+
+def test_a_server_is_not_spoken_to_before_the_first_call() -> None:
+    config = StoreConfig(url="http://127.0.0.1:9", timeout_seconds=1.0)
+    with contextlib.closing(open_store(config, api_key="k", runtime=Path("unused"), logger=Told())) as store:
+        with pytest.raises(StoreUnavailable, match=r"http://127\.0\.0\.1:9 cannot be reached"):
+            store.ensure(WIDTH)
+        with pytest.raises(StoreUnavailable):
+            store.info()
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+@pytest.mark.parametrize("url", ["https://127.0.0.1:9", "grpcs://127.0.0.1:9"])
+def test_an_authority_that_cannot_be_read_is_named(tmp_path: Path, url: str, content: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigError, match=r"store\.tls_ca_file .*ca\.pem"):
+        open_store(StoreConfig(url=url, tls_ca_file=str(file)), api_key="", runtime=tmp_path, logger=Told())
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_collection_name_that_would_leave_its_path_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="no collection name"):
+        open_store(StoreConfig(url="http://127.0.0.1:9", collection=name), api_key="", runtime=tmp_path, logger=Told())
+
+
+def test_an_address_is_shown_without_its_secrets() -> None:
+    assert public_address("https://me:secret@host:6333/qdrant/?key=secret#x") == "https://host:6333/qdrant"
+    assert public_address("grpc://[::1]:6334") == "grpc://[::1]:6334"
+
+
+def test_rows_are_read_from_whatever_lies_in_a_payload() -> None:
+    whole = {"size": 1, "mtime_ns": -5, "ctime_ns": 2**63 - 1, "content": "h", "model": "m", "more": 1}
+    assert ledger_row(7, whole).signature == Signature(1, -5, 2**63 - 1)
+    assert ledger_row(7, whole).id == (7).to_bytes(16, "big")
+    for key, value in (("ctime_ns", 2**63), ("size", True), ("size", 1.0), ("content", 5), ("model", None)):
+        row = ledger_row(7, {**whole, key: value})
+        assert (row.model, row.content) == ("", "")
+    assert ledger_row(7, None).model == ""
+
+
+@pytest.mark.parametrize("payload", [None, {}, {"path": 5}, {"path": ""}, {"path": "a", "path_base64": "x"}], ids=str)
+def test_a_payload_without_a_path_names_none(payload: dict[str, object] | None) -> None:
+    assert stored_path(payload) is None
+
+
+def test_an_id_that_may_be_a_number_is_asked_for_as_both() -> None:
+    ours = sample_point("a.jpg").id
+    low = "00000000-0000-0000-0000-00000000002a"
+    assert stored_ids([ours, low]) == [ours, low, 42]
