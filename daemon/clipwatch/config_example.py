@@ -68,9 +68,8 @@ def _property(kind: Any, f: dataclasses.Field[Any]) -> dict[str, Any]:
     spelled["default"] = default
     if f.metadata["choices"]:
         spelled["enum"] = list(f.metadata["choices"])
-    for word, bound in (("minimum", f.metadata["low"]), ("maximum", f.metadata["high"])):
-        if math.isfinite(bound):
-            spelled[word] = bound
+    bounds = {"minimum": f.metadata["low"], "maximum": f.metadata["high"]}
+    spelled |= {word: bound for word, bound in bounds.items() if math.isfinite(bound)}
     return spelled
 
 
@@ -80,9 +79,10 @@ def reference() -> str:
         "# Configuration",
         "",
         "One TOML file: `--config FILE`, else `$CLIPWATCH_CONFIG`, else `./config.toml`, else the defaults below.",
-        "The command line wins over the environment (`CLIPWATCH_SECTION__KEY`), that over the file, that over the default.",
-        "`clipwatch config show` tells what is in force and where each value came from; secrets are masked. `clipwatch config init`",
-        "writes a commented file. An unknown key is refused with the nearest known one. Relative paths are relative to the",
+        "The command line wins over the environment (`CLIPWATCH_SECTION__KEY`), that over the file, that over the",
+        "default. `clipwatch config show` tells what is in force and where each value came from; secrets are masked.",
+        "`clipwatch config init` writes a commented file. An unknown key is refused with the nearest known one. Relative",
+        "paths are relative to the",
         "current directory. `docs/config.schema.json` lets an editor complete and check the file.",
         "",
     ]
