@@ -81,8 +81,8 @@ def reference() -> str:
         "One TOML file: `--config FILE`, else `$CLIPWATCH_CONFIG`, else `./config.toml`, else the defaults below.",
         "The command line wins over the environment (`CLIPWATCH_SECTION__KEY`), that over the file, that over the",
         "default. `clipwatch config show` tells what is in force and where each value came from; secrets are masked.",
-        "`clipwatch config init` writes a commented file. An unknown key is refused with the nearest known one. Relative",
-        "paths are relative to the",
+        "`clipwatch config init` writes a commented file. An unknown key is refused with the nearest known one.",
+        "Relative paths are relative to the",
         "current directory. `docs/config.schema.json` lets an editor complete and check the file.",
         "",
     ]
