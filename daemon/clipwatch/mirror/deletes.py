@@ -1,23 +1,24 @@
 """Points without a file, from suspicion to proof to delete, and the hold between.
 
 For one folder. A point comes in as gone (its file is not there, or can no longer be decoded), waits while
-a pending file might turn out to be it under a new name, is held while there are too many of its kind, is
+a file on its way might turn out to be it under a new name, is held while there are too many of its kind, is
 proven once more, and only then deleted: store first, belief second.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from clipwatch.clock import rfc3339
 from clipwatch.config import LimitsConfig
-from clipwatch.mirror.ledger import Ledger
-from clipwatch.mirror.notebook import Notebook
-from clipwatch.mirror.plan import hold_reason, must_wait_for_rename
+from clipwatch.mirror.ledger import Known, Ledger
+from clipwatch.mirror.notebook import Hold, Notebook
+from clipwatch.mirror.pending import OnTheWay
+from clipwatch.mirror.plan import has_grown, hold_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,15 @@ class Gone:
     """The file is there, and what is in it now cannot be decoded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Deletes in doubt since a moment (seconds since the epoch, so that it survives restarts)."""
+@dataclass(slots=True)
+class _Sorted:
+    """What becomes of the gone points, as far as is known."""
 
-    since: float
-    reason: str
+    renamed: list[Gone]
+    """Their content lives on under another path: nothing is lost with them."""
+    waiting: list[Gone]
+    """A file of their size is on its way."""
+    lost: list[Gone]
 
 
 class Deletes:
@@ -48,22 +52,22 @@ class Deletes:
         limits: LimitsConfig,
         notebook: Notebook,
         logger: Any,
-        content_points: Callable[[bytes], int],
+        content_points: Callable[[Sequence[bytes]], Sequence[int]],
         now: Callable[[], datetime],
     ) -> None:
-        """*content_points*: how many points, of all folders, have the content with a key."""
+        """*content_points*: for each content key, how many points of all folders have such content."""
         self._folder, self._limits, self._notebook, self._logger = folder, limits, notebook, logger
         self._content_points, self._now = content_points, now
         self.gone: dict[bytes, Gone] = {}
         self.busy = False
         """A delete is on its way; its answer decides what is gone next."""
-        self._agreed = False
-        self._living: set[bytes] = set()
-        self._living_of: object = None
-        self._judged: object = None
+        self._agreed = self._confirmed = False
+        self._known: dict[bytes, Known | None] = {}
         self._changes = 0
+        self._judged: object = None
+        self._queue: deque[Gone] = deque()
         noted = notebook.hold(folder)
-        self.hold = Hold(min(noted[0], now().timestamp()), noted[1]) if noted else None
+        self.hold = Hold(min(noted.since, now().timestamp()), noted.reason, noted.points) if noted else None
 
     @property
     def held(self) -> int:
@@ -90,112 +94,144 @@ class Deletes:
 
     def confirm(self) -> None:
         """A person says that the files are really gone."""
-        self._agreed = True
+        self._confirmed = True
 
     def add(self, gone: Gone) -> None:
         """One more."""
-        if gone.id not in self.gone:
+        if self.gone.get(gone.id) != gone:
             self._changes += 1
-        self.gone[gone.id] = gone
+            self.gone[gone.id] = gone
 
     def back(self, point: bytes) -> None:
         """Its file is there after all."""
         if self.gone.pop(point, None) is not None:
             self._changes += 1
+            self._known.pop(point, None)
 
     def clear(self) -> None:
         """Forget every suspicion; a new look will find what is left of them."""
         self._changes += 1
         self.gone.clear()
+        self._known.clear()
 
-    def due(self, ledger: Ledger, pending_sizes: Collection[int], most: int) -> list[Gone]:
-        """Up to *most* that may be deleted now; judges, begins and ends holds on the way."""
+    def failed(self) -> None:
+        """The store did not delete what was due: it is due again."""
+        self.busy = False
+        self._changes += 1
+
+    def done(self, deleted: Collection[Gone], lost: int) -> None:
+        """The store no longer has them; *lost* of them were no renames."""
+        self.busy = False
+        for gone in deleted:
+            self.gone.pop(gone.id, None)
+            self._known.pop(gone.id, None)
+        if lost:
+            self._notebook.note_deletion(self._folder, self._now().timestamp(), lost)
+
+    def due(self, ledger: Ledger, on_the_way: OnTheWay, *, complete: bool, most: int) -> list[Gone]:
+        """Up to *most* that may be deleted now; begins and ends holds on the way.
+
+        *complete*: a look at the whole folder is accounted for, so that what is not in `gone` is there. Until
+        then a hold stays as it is: after a restart, or when the ledger is read anew, nothing is gone yet.
+        """
         if self.busy:
             return []
         if not self.gone:
-            self._end_hold()
-            self._agreed = False
+            if complete:
+                self._end_hold()
+                self._agreed = self._confirmed = False
             return []
-        state = (self._changes, ledger.puts, len(pending_sizes))
-        if self.hold and not self._agreed and self._judged == state:
-            return []
-        self._judged = state
-        renamed = self._renamed(ledger)
-        if not self._judge(ledger, len(self.gone) - len(renamed)):
-            # Renames lose nothing: their vectors live on under another path.
-            candidates = [gone for point, gone in self.gone.items() if point in renamed]
-        else:
-            candidates = list(self.gone.values())
-        due: list[Gone] = []
-        for gone in candidates:
-            known = ledger.get(gone.id)
-            if known is None or not pending_sizes or not must_wait_for_rename(known.size, pending_sizes):
-                due.append(gone)
-                if len(due) == most:
-                    break
-        return due
+        # Sorting a million is slow: only what can change the answer, and no delete does, has it done again.
+        state = (self._changes, ledger.puts, on_the_way.departures, complete, self._agreed, self._confirmed)
+        if self._judged != state:
+            self._judged = state
+            kinds = self._sort(ledger, on_the_way)
+            may_go = kinds.lost if self._judge(ledger, kinds, complete) else []
+            self._queue = deque([*kinds.renamed, *may_go])
+        return [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
 
     def renamed(self, ledger: Ledger, gone: Collection[Gone]) -> int:
         """How many of *gone* live on under another path."""
-        all_renamed = self._renamed(ledger)
-        return sum(item.id in all_renamed for item in gone)
+        living = self._living(ledger)
+        return sum(item.id in living for item in gone)
 
-    def _renamed(self, ledger: Ledger) -> set[bytes]:
-        # Deleting takes one from both sides of the comparison below, so only additions make the answer old.
-        state = (self._changes, id(ledger), ledger.puts)
-        if self._living_of != state:
-            self._living, self._living_of = self._find_renamed(ledger), state
-        return self._living & self.gone.keys()
-
-    def _find_renamed(self, ledger: Ledger) -> set[bytes]:
+    def _living(self, ledger: Ledger) -> set[bytes]:
         keys: dict[bytes, bytes] = {}
         for point in self.gone:
-            known = ledger.get(point)
+            known = self._known_of(ledger, point)
             if known is not None and known.model == 0:
                 keys[point] = known.content
         leaving = Counter(keys.values())
-        living = {key for key, count in leaving.items() if self._content_points(key) > count}
+        contents = list(leaving)
+        living = {
+            key for key, points in zip(contents, self._content_points(contents), strict=True) if points > leaving[key]
+        }
         return {point for point, key in keys.items() if key in living}
 
-    def _judge(self, ledger: Ledger, lost: int) -> bool:
-        """Whether *lost* deletes may go on."""
-        if self._agreed:
+    def _known_of(self, ledger: Ledger, point: bytes) -> Known | None:
+        if point not in self._known:
+            self._known[point] = ledger.get(point)
+        return self._known[point]
+
+    def _sort(self, ledger: Ledger, on_the_way: OnTheWay) -> _Sorted:
+        living = self._living(ledger)
+        kinds = _Sorted([], [], [])
+        for point, gone in self.gone.items():
+            known = self._known[point]
+            if point in living:
+                kinds.renamed.append(gone)
+            elif known is not None and known.model == 0 and known.size in on_the_way:
+                # Its vector is wanted if that file is it: the point stays until the file has been read.
+                kinds.waiting.append(gone)
+            else:
+                kinds.lost.append(gone)
+        return kinds
+
+    def _judge(self, ledger: Ledger, kinds: _Sorted, complete: bool) -> bool:
+        """Whether the lost ones may be deleted."""
+        if self._confirmed:
             self._end_hold()
             return True
+        points, lost = len(ledger) - len(kinds.renamed), len(kinds.lost)
         now = self._now().timestamp()
         window = self._limits.delete_hold_minutes * 60
-        lately = sum(points for at, points in self._notebook.deletions(self._folder, now - window) if at <= now)
+        lately = sum(deleted for at, deleted in self._notebook.deletions(self._folder, now - window) if at <= now)
         reason = hold_reason(
-            points=len(ledger) - (len(self.gone) - lost),
+            points=points,
             gone=lost,
+            absent=sum(not gone.rejected for gone in (*kinds.lost, *kinds.waiting)),
             deleted_lately=lately,
             fraction=self._limits.delete_fraction,
         )
-        if reason is None:
+        fraction = self._limits.delete_fraction
+        grown = self.hold is not None and has_grown(self.hold, reason, gone=lost, points=points, fraction=fraction)
+        if self._agreed and not grown:
             self._end_hold()
             return True
-        if self.hold is None:
-            self.hold = Hold(now, reason)
-            self._notebook.set_hold(self._folder, now, reason)
-            self._logger.warning(
-                "deletes.held",
-                folder=self._folder,
-                points=lost,
-                reason=str(reason),
-                hint=f"They are carried out when a scan {self._limits.delete_hold_minutes:g} minutes from now agrees, "
-                "or by `clipwatch confirm`.",
-            )
+        if reason is None:
+            # What a look has yet to find is not in the count: only a complete one ends a hold.
+            if self.hold is not None and (not complete or kinds.waiting):
+                return False
+            self._end_hold()
+            return True
+        if self.hold is None or grown:
+            self._begin_hold(Hold(now, str(reason), lost))
         return False
+
+    def _begin_hold(self, hold: Hold) -> None:
+        self.hold, self._agreed = hold, False
+        self._notebook.set_hold(self._folder, hold)
+        minutes = self._limits.delete_hold_minutes
+        self._logger.warning(
+            "deletes.held",
+            folder=self._folder,
+            points=hold.points,
+            reason=hold.reason,
+            hint=f"They are carried out when a scan {minutes:g} minutes from now agrees, or by `clipwatch confirm`.",
+        )
 
     def _end_hold(self) -> None:
         if self.hold is not None:
             self.hold = None
             self._notebook.end_hold(self._folder)
             self._logger.info("deletes.released", folder=self._folder, points=len(self.gone))
-
-    def done(self, deleted: Collection[Gone], lost: int) -> None:
-        """The store no longer has them; *lost* of them were no renames."""
-        for gone in deleted:
-            self.gone.pop(gone.id, None)
-        if lost:
-            self._notebook.note_deletion(self._folder, self._now().timestamp(), lost)

@@ -28,7 +28,11 @@ def plan_folder(watch: WatchConfig, store: Store, model: str, limits: LimitsConf
         for path in sorted(difference.files)
     ]
     held = hold_reason(
-        points=difference.points, gone=len(difference.extra), deleted_lately=0, fraction=limits.delete_fraction
+        points=difference.points,
+        gone=len(difference.extra),
+        absent=len(difference.extra),
+        deleted_lately=0,
+        fraction=limits.delete_fraction,
     )
     for point, path in sorted(difference.extra.items(), key=lambda item: item[1] or b""):
         action: dict[str, Any] = {"action": "delete", "reason": str(Reason.GONE), "folder": watch.name}

@@ -20,7 +20,7 @@ from clipwatch.folder.scan import Absence, Listing, look, walk
 from clipwatch.mirror.deletes import Deletes, Gone
 from clipwatch.mirror.ledger import Ledger
 from clipwatch.mirror.notebook import Notebook, Rejection
-from clipwatch.mirror.pending import Pending
+from clipwatch.mirror.pending import OnTheWay, Pending
 from clipwatch.mirror.pipeline import Rejected, Stored
 from clipwatch.mirror.plan import Unmet, Verdict, cut_to_first, reason_for, verdict_for
 from clipwatch.records import Candidate, FileStat, path_text, point_uuid
@@ -31,8 +31,18 @@ RETRY_FOLDER_SECONDS: Final = 2.0
 LOOK_SHARE: Final = 0.2
 """Looks asked for by events take at most this share of the time: the next waits four times as long as one took."""
 
-TRY_EACH_LOOK: Final = frozenset({RejectReason.UNREADABLE, RejectReason.STORE_REFUSED, RejectReason.CRASHED})
+TRY_EACH_LOOK: Final = frozenset({RejectReason.UNREADABLE, RejectReason.STORE_REFUSED})
 """Trouble that may heal with the file as it is: tried again at each look, and told only once."""
+
+RETRY_CRASHED_SECONDS: Final = 3600.0
+"""A file that brought a process down is left alone for this long: looks are more frequent than that."""
+
+RESTLESS_SECONDS: Final = 30.0
+RESTLESS_SETTLE_TIMES: Final = 10
+"""A file that has been changing for so long, or for so many settle times, keeps nothing else waiting."""
+
+COUNTED_PENDING: Final = 10_000
+"""With more files pending, the number of images is what the last look saw: counting would take too long."""
 
 KEEPS_ITS_POINT: Final = frozenset({RejectReason.UNREADABLE, RejectReason.STORE_REFUSED})
 """Trouble that says nothing about what is in the file: its point is not taken away."""
@@ -61,14 +71,16 @@ class FolderMirror:
         model: str,
         clock: Clock,
         logger: Any,
-        content_points: Callable[[bytes], int],
+        content_points: Callable[[Sequence[bytes]], Sequence[int]],
+        on_the_way: OnTheWay,
         lock_fallback: Callable[[], Any],
     ) -> None:
         self.watch = watch
         self.name = watch.name
         self.rules = FileRules.from_config(watch)
         self.root = Root(watch)
-        self.pending = Pending(watch.settle_seconds)
+        self.pending = Pending(watch.settle_seconds, on_the_way)
+        self._on_the_way = on_the_way
         self.deletes = Deletes(
             watch.name,
             limits=limits,
@@ -78,6 +90,7 @@ class FolderMirror:
             now=clock.now,
         )
         self.rejected: dict[bytes, Rejection] = {item.path: item for item in notebook.rejections(watch.name)}
+        self._keeping = {path for path, item in self.rejected.items() if item.reason in KEEPS_ITS_POINT}
         self.ledger: Ledger | None = None
         self.loading = False
         self.available = False
@@ -89,6 +102,8 @@ class FolderMirror:
         """Looks asked for: `looks_started` catches up with it when one begins."""
         self.looks_started = 0
         self.in_hand: dict[bytes, Candidate] = {}
+        self._changing: dict[bytes, float] = {}
+        """Files that changed when they were to be taken, and since which monotonic moment."""
         self._look_after: set[bytes] = set()
         """Paths that changed while they were in hand."""
         self._model, self._clock, self._logger, self._notebook = model, clock, logger, notebook
@@ -98,6 +113,7 @@ class FolderMirror:
         self._look_reason = "start"
         self._look_allowed = 0.0
         self._try_again = 0.0
+        self._identity = (0, 0)
         self._periodic: float | None = None
         self._doubt = False
         self.unproven: list[bytes] = []
@@ -122,6 +138,7 @@ class FolderMirror:
             self.lose(error.sentence())
             return False
         self.available, self.trouble = True, ""
+        self._identity = self.root.identity
         self._logger.info("folder.available", folder=self.name, path=self.watch.path)
         self.ask_look("folder available")
         return True
@@ -139,7 +156,7 @@ class FolderMirror:
     def check_root(self) -> bool:
         """Whether the folder is still the one that was opened."""
         try:
-            self.root.check()
+            self.root.check(self._identity)
         except FolderUnavailable as error:
             self.lose(error.sentence())
             return False
@@ -147,11 +164,13 @@ class FolderMirror:
 
     # -- looks -------------------------------------------------------------------------------------------
 
-    def ask_look(self, reason: str, *, doubt: bool = False) -> int:
+    def ask_look(self, reason: str, *, doubt: bool = False, urgent: bool = False) -> int:
         """Have the whole folder compared soon; the number that `looks` must reach for it to be done.
 
-        *doubt*: the ledger is read again first.
+        *doubt*: the ledger is read again first. *urgent*: somebody waits for it.
         """
+        if urgent:
+            self._look_allowed = 0.0
         if self.asked == self.looks_started:
             self.asked += 1
             self._look_reason = reason
@@ -187,7 +206,7 @@ class FolderMirror:
             if self.asked > self.looks_started:
                 moments.append(self._look_allowed)
         ends = self.deletes.hold_ends
-        if ends is not None and self._look_started_at < ends:
+        if ends is not None and self._look_started_at < ends and not self.looking:
             moments.append(now + max(0.0, ends - self._clock.now().timestamp()))
         return min((moment for moment in moments if moment is not None), default=None)
 
@@ -213,7 +232,7 @@ class FolderMirror:
             # Others may have changed the collection too: a periodic look believes nothing.
             self.ask_look("periodic", doubt=True)
         ends = self.deletes.hold_ends
-        if ends is not None and self._look_started_at < ends <= self._clock.now().timestamp() and self._look is None:
+        if ends is not None and self._look_started_at < ends <= self._clock.now().timestamp() and not self.looking:
             self.ask_look("hold ended")
 
     def _full_look(self, jitter: float) -> Iterator[None]:
@@ -250,8 +269,9 @@ class FolderMirror:
         self.last_look_seconds = finished - started
         self.last_look_finished = self._clock.now().timestamp()
         self._look_allowed = finished + (finished - started) * (1 / LOOK_SHARE - 1)
-        if self.watch.rescan_minutes:
-            self._periodic = finished + self.watch.rescan_minutes * 60 * (1 + jitter)
+        self._periodic = finished + self.watch.rescan_minutes * 60 * (1 + jitter) if self.watch.rescan_minutes else None
+        if any(rejection.reason is RejectReason.CRASHED for rejection in self.rejected.values()):
+            self._look_by(finished + RETRY_CRASHED_SECONDS)
         self._logger.info(
             "scan.finished",
             folder=self.name,
@@ -264,6 +284,10 @@ class FolderMirror:
         )
         if not self.unproven:
             self._accounted()
+
+    def _look_by(self, moment: float) -> None:
+        """Have the next periodic look at monotonic *moment* at the latest."""
+        self._periodic = moment if self._periodic is None else min(self._periodic, moment)
 
     def _abandon(self) -> None:
         """The folder went away under the look: what it saw proves nothing."""
@@ -285,6 +309,9 @@ class FolderMirror:
                 yield listing.files
         if self.watch.max_images:
             first = cut_to_first(everything, self.watch.max_images)
+            for path in [path for path in self.pending if path not in first]:
+                self.pending.forget(path)
+            self._look_after.update(self.in_hand.keys() - first)
             yield [(path, stat) for path, stat in everything.items() if path in first]
 
     def _note(self, listing: Listing, counts: LookCounts, met_rejected: set[bytes]) -> None:
@@ -300,21 +327,24 @@ class FolderMirror:
         assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
         now = self._clock.monotonic()
         comparison = self.ledger.compare(files)
+        if self.deletes.gone:
+            for point in comparison.ids:
+                self.deletes.back(point)
         for index in comparison.differing:
             path, stat = files[index]
             rejection = self.rejected.get(path)
             if rejection is not None:
                 met_rejected.add(path)
-                if rejection.signature == stat.signature.pack() and rejection.reason not in TRY_EACH_LOOK:
+                if rejection.signature == stat.signature.pack() and not self._may_have_healed(rejection):
                     self._drop_point_of_rejected(comparison.ids[index], rejection)
                     continue
             counts.differing += 1
             self._differs(path, stat, now, fresh=False)
-        if self.deletes.gone:
-            differing = set(comparison.differing)
-            for index, point in enumerate(comparison.ids):
-                if index not in differing:
-                    self.deletes.back(point)
+
+    def _may_have_healed(self, rejection: Rejection) -> bool:
+        if rejection.reason is RejectReason.CRASHED:
+            return not 0 <= self._clock.now().timestamp() - rejection.at < RETRY_CRASHED_SECONDS
+        return rejection.reason in TRY_EACH_LOOK
 
     def take_paths(self, ids: Sequence[bytes], paths: Mapping[bytes, bytes]) -> None:
         """The store told the *paths* of unmet *ids*: decide about each."""
@@ -368,7 +398,7 @@ class FolderMirror:
         elif found is Absence.NOT_REGULAR:
             self._reject(path, b"", RejectReason.NOT_REGULAR, "It is not a regular file.")
         else:
-            self.pending.forget(path)
+            self._settle(path)
             if path in self.in_hand:
                 self._look_after.add(path)
             self._forget_rejection(path)
@@ -378,18 +408,38 @@ class FolderMirror:
     def _differs(self, path: bytes, stat: FileStat, now: float, *, fresh: bool) -> None:
         in_hand = self.in_hand.get(path)
         if in_hand is None:
-            self.pending.observe(path, stat.signature, now, fresh=fresh)
+            self._observe(path, stat, now, fresh=fresh)
         elif in_hand.stat.signature != stat.signature:
             self._look_after.add(path)
+
+    def _observe(self, path: bytes, stat: FileStat, now: float, *, fresh: bool) -> None:
+        self.pending.observe(path, stat.signature, now, fresh=fresh, awaited=not self._is_restless(path, now))
+
+    def _settle(self, path: bytes) -> None:
+        """The path waits for nothing."""
+        self.pending.forget(path)
+        self._changing.pop(path, None)
+
+    def _is_restless(self, path: bytes, now: float) -> bool:
+        since = self._changing.get(path)
+        return since is not None and now - since >= max(
+            RESTLESS_SECONDS, RESTLESS_SETTLE_TIMES * self.watch.settle_seconds
+        )
+
+    @property
+    def restless(self) -> list[bytes]:
+        """Pending files that have been changing for so long that nothing waits for them any more."""
+        now = self._clock.monotonic()
+        return [path for path in self._changing if path in self.pending and self._is_restless(path, now)]
 
     def _look_at_file(self, path: bytes, stat: FileStat, point: bytes, now: float) -> None:
         assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
         rejection = self.rejected.get(path)
         if rejection is not None and rejection.signature == stat.signature.pack():
-            self.pending.forget(path)
+            self._settle(path)
             return
         if reason_for(stat.signature, self.ledger.get(point)) is None and path not in self.in_hand:
-            self.pending.forget(path)
+            self._settle(path)
         else:
             self._differs(path, stat, now, fresh=True)
 
@@ -409,7 +459,7 @@ class FolderMirror:
             self.lose(error.sentence())
 
     def candidate(self, path: bytes, now: float) -> Candidate | None:
-        """A settled path as a candidate, after one more look; None where there is nothing to do now."""
+        """A settled path as a candidate in hand, after one more look; None where there is nothing to do now."""
         assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
         expected = self.pending.signature(path)
         found = look(self.root, self.rules, path, follow_symlinks=self.watch.follow_symlinks)
@@ -418,25 +468,24 @@ class FolderMirror:
             self.look_at(path, now)
             return None
         if found.signature != expected:
-            self.pending.observe(path, found.signature, now, fresh=False)
+            self._changing.setdefault(path, now)
+            self._observe(path, found, now, fresh=False)
             return None
-        self.pending.forget(path)
         reason = reason_for(found.signature, self.ledger.get(point_uuid(self.name, path)))
-        return Candidate(self.name, path, found, reason) if reason is not None else None
+        if reason is None:
+            self._settle(path)
+            return None
+        candidate = self.in_hand[path] = Candidate(self.name, path, found, reason)
+        self._on_the_way.enter(found.signature.size)
+        self.pending.forget(path)
+        return candidate
 
     # -- outcomes --------------------------------------------------------------------------------------------
 
-    def take(self, candidate: Candidate) -> None:
-        """It is being worked on from now until an outcome."""
-        self.in_hand[candidate.path] = candidate
-
-    @property
-    def in_hand_sizes(self) -> set[int]:
-        """The sizes in bytes of what is being worked on."""
-        return {candidate.stat.signature.size for candidate in self.in_hand.values()}
-
     def _let_go(self, candidate: Candidate, now: float) -> None:
-        self.in_hand.pop(candidate.path, None)
+        taken = self.in_hand.pop(candidate.path, None)
+        if taken is not None:
+            self._on_the_way.leave(taken.stat.signature.size)
         if candidate.path in self._look_after:
             self._look_after.discard(candidate.path)
             self.look_at(candidate.path, now)
@@ -444,6 +493,7 @@ class FolderMirror:
     def stored(self, outcome: Stored, now: float) -> None:
         """The collection holds the candidate's point."""
         self._forget_rejection(outcome.candidate.path)
+        self._changing.pop(outcome.candidate.path, None)
         if self.ledger is not None:
             self.ledger.put(outcome.row)
         self._let_go(outcome.candidate, now)
@@ -455,10 +505,17 @@ class FolderMirror:
         self._let_go(candidate, now)
 
     def _reject(self, path: bytes, signature: bytes, reason: RejectReason, message: str) -> None:
-        rejection = Rejection(self.name, path, signature, reason, message)
-        if self.rejected.get(path) == rejection:
+        rejection = Rejection(self.name, path, signature, reason, message, self._clock.now().timestamp())
+        self._changing.pop(path, None)
+        if reason is RejectReason.CRASHED:
+            self._look_by(self._clock.monotonic() + RETRY_CRASHED_SECONDS)
+        elif self.rejected.get(path) == rejection:
             return
         self.rejected[path] = rejection
+        if reason in KEEPS_ITS_POINT:
+            self._keeping.add(path)
+        else:
+            self._keeping.discard(path)
         self._notebook.reject(rejection)
         self._logger.warning(
             "image.rejected", folder=self.name, path=path_text(path), reason=str(reason), message=message
@@ -472,17 +529,19 @@ class FolderMirror:
 
     def _forget_rejection(self, path: bytes) -> None:
         if self.rejected.pop(path, None) is not None:
+            self._keeping.discard(path)
             self._notebook.accept(self.name, path)
 
     def again(self, candidate: Candidate, now: float) -> None:
-        """The candidate was not stored, through no fault of its own: look at it again."""
+        """The candidate changed or went while it was read: look at it again."""
+        self._changing.setdefault(candidate.path, now)
         self._look_after.add(candidate.path)
         self._let_go(candidate, now)
 
     def postpone(self, candidate: Candidate, now: float) -> None:
         """The store would not take it now."""
-        self._let_go(candidate, now)
         self.pending.observe(candidate.path, candidate.stat.signature, now, fresh=False)
+        self._let_go(candidate, now)
 
     def proven(self, gone: Sequence[Gone], now: float) -> list[Gone]:
         """Those of *gone* that are gone at this very moment; the others are looked at again."""
@@ -515,19 +574,23 @@ class FolderMirror:
         return len(self.ledger) if self.ledger is not None else 0
 
     @property
+    def rejected_images(self) -> int:
+        """Images that have no point because they were rejected."""
+        return len(self.rejected) - sum(self._has_point(path) for path in self._keeping)
+
+    @property
     def images(self) -> int:
         """Images believed to be in the folder: with a point that is not gone, pending without one, or rejected."""
-        if self.ledger is None or len(self.pending) > 10_000:
+        if self.ledger is None or len(self.pending) > COUNTED_PENDING:
             return self.counts.images
         unpointed = sum(
-            1 for path in (*self.in_hand, *self.pending) if self.ledger.get(point_uuid(self.name, path)) is None
+            path not in self.rejected and not self._has_point(path) for path in (*self.in_hand, *self.pending)
         )
-        rejected = sum(
-            1
-            for path in self.rejected
-            if (point := point_uuid(self.name, path)) in self.deletes.gone or self.ledger.get(point) is None
-        )
-        return len(self.ledger) - len(self.deletes.gone) + unpointed + rejected
+        return len(self.ledger) - len(self.deletes.gone) + unpointed + self.rejected_images
+
+    def _has_point(self, path: bytes) -> bool:
+        point = point_uuid(self.name, path)
+        return self.ledger is not None and self.ledger.get(point) is not None and point not in self.deletes.gone
 
     def close(self) -> None:
         """Let go of the folder and its lock."""

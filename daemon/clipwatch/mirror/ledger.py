@@ -143,16 +143,20 @@ class Ledger:
             return row
         return None
 
-    def content_points(self, key: bytes) -> int:
-        """How many points made by the present model have the content with this `content_key`. Any thread may ask."""
+    def content_points(self, keys: Sequence[bytes]) -> list[int]:
+        """For each `content_key`, how many points made by the present model have it. Any thread may ask."""
         with self._lock:
             if self._content_index is None:
                 self._content_index = np.sort(_prefixes(self._contents[self._present & (self._model == 0)]))
                 self._removed_contents.clear()
-            prefix = _prefixes(np.array([key], "S16"))[0]
-            left = int(np.searchsorted(self._content_index, prefix, "left"))
-            right = int(np.searchsorted(self._content_index, prefix, "right"))
-            return right - left - self._removed_contents.get(key, 0) + self._recent_contents.get(key, 0)
+            prefixes = _prefixes(np.array(keys, "S16"))
+            left = np.searchsorted(self._content_index, prefixes, "left")
+            right = np.searchsorted(self._content_index, prefixes, "right")
+            removed, recent = self._removed_contents, self._recent_contents
+            return [
+                points - removed.get(key, 0) + recent.get(key, 0)
+                for key, points in zip(keys, (right - left).tolist(), strict=True)
+            ]
 
     # -- changing, after the store did ------------------------------------------------------------
 

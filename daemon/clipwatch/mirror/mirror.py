@@ -7,7 +7,8 @@ and says how long nothing will need it. Whoever calls it (the daemon, `sync`, a 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -23,16 +24,17 @@ from clipwatch.errors import (
     StoreRejected,
     StoreUnavailable,
 )
-from clipwatch.folder.inbox import Inbox
+from clipwatch.folder.inbox import Dirty, Inbox
 from clipwatch.folder.opened import open_file
 from clipwatch.mirror.deletes import Gone
 from clipwatch.mirror.folder_mirror import FolderMirror
 from clipwatch.mirror.jobs import Lane, Mailbox
 from clipwatch.mirror.ledger import Ledger, content_key
 from clipwatch.mirror.notebook import Notebook
+from clipwatch.mirror.pending import OnTheWay
 from clipwatch.mirror.pipeline import Decoder, How, NotReady, Outcome, Pipeline, Postponed, Rejected, Stored
 from clipwatch.model.contract import Encoder
-from clipwatch.records import Candidate, point_uuid, uuid_text
+from clipwatch.records import Candidate, LedgerRow, point_uuid, uuid_text
 from clipwatch.store.contract import Store
 
 LOOK_SLICE_SECONDS: Final = 0.02
@@ -114,8 +116,12 @@ class Mirror:
         self._counted: dict[str, int] = {}
         self._file_bytes = int(config.limits.file_megabytes * 1_000_000)
         self._suspects = notebook.survivors()
+        self._lonely: deque[tuple[Candidate, bool]] = deque()
+        """Suspects in hand that wait for the decoders to be empty, and whether they are fresh."""
         self._alone = False
+        self._on_the_way = OnTheWay()
         self.failed: ClipwatchError | None = None
+        """What the store said when it was given up on, or refused."""
         self.folders: dict[str, FolderMirror] = {}
         for watch in config.watch:
             self.folders[watch.name] = self._new_folder(watch, lock_fallback)
@@ -129,6 +135,7 @@ class Mirror:
             clock=clock,
             logger=logger,
             batch=config.batch,
+            has_content=self._has_content,
             same_point=self._same_point,
             on_outcome=self._take_outcome,
             on_decoded=self._decoded,
@@ -143,17 +150,19 @@ class Mirror:
             clock=self._clock,
             logger=self._logger,
             content_points=self._content_points,
+            on_the_way=self._on_the_way,
             lock_fallback=partial(lock_fallback, watch.name),
         )
 
     # -- what the collection already has -----------------------------------------------------------------
 
-    def _content_points(self, key: bytes) -> int:
+    def _content_points(self, keys: Sequence[bytes]) -> list[int]:
         ledgers = [folder.ledger for folder in list(self.folders.values())]
-        return sum(ledger.content_points(key) for ledger in ledgers if ledger is not None)
+        counts = [ledger.content_points(keys) for ledger in ledgers if ledger is not None]
+        return [sum(points) for points in zip(*counts, strict=True)] if counts else [0] * len(keys)
 
     def _has_content(self, content: str) -> bool:
-        return content not in self.pipeline.not_reusable and self._content_points(content_key(content)) > 0
+        return content not in self.pipeline.not_reusable and self._content_points([content_key(content)])[0] > 0
 
     def _same_point(self, candidate: Candidate, content: str) -> bool:
         ledger = self.folders[candidate.folder].ledger
@@ -164,6 +173,8 @@ class Mirror:
 
     def step(self) -> float:
         """Do what can be done now; the seconds for which nothing more will need doing unless something happens."""
+        # What is posted from here on sets the inbox's event again, and is never slept over.
+        dirty = self.inbox.drain()
         self.mailbox.deliver()
         now = self._clock.monotonic()
         self._ensure_collection(now)
@@ -175,9 +186,9 @@ class Mirror:
             jitter = self._random.uniform(-0.25, 0.25)
             busy |= folder.step_look(now, jitter=jitter, until=now + LOOK_SLICE_SECONDS)
             self._prove_unseen(folder)
-        self._hear(now)
-        more = self._feed(now)
-        self.pipeline.turn(more_coming=more)
+        self._hear(dirty, now)
+        self._feed(now)
+        self.pipeline.turn(more_coming=self._room() > 0 and self._is_any_ready(now))
         for folder in self.folders.values():
             self._delete(folder, now)
             self._count_exactly(folder)
@@ -192,8 +203,7 @@ class Mirror:
         filling = self.pipeline.wait_seconds()
         return min(waits if filling is None else [*waits, filling], default=60.0)
 
-    def _hear(self, now: float) -> None:
-        dirty = self.inbox.drain()
+    def _hear(self, dirty: Dirty, now: float) -> None:
         for name, reason in dirty.everywhere.items():
             if name in self.folders:
                 self.folders[name].ask_look(reason)
@@ -225,27 +235,32 @@ class Mirror:
 
     def _take_ensured(self, answer: ClipwatchError | None) -> None:
         self._ensuring = False
-        if answer is not None:
-            self._store_failed(answer)
-        else:
+        if self._is_well(answer):
             self.store_state.ready = True
+
+    def _is_well(self, answer: object) -> bool:
+        """Whether the store answered; what it said instead is dealt with."""
+        if isinstance(answer, ClipwatchError):
+            self._store_failed(answer)
+            return False
+        self.store_state.available, self.store_state.trouble = True, ""
+        return True
 
     def _store_failed(self, error: ClipwatchError) -> None:
         """A call came back without success even after its retries."""
         now = self._clock.monotonic()
-        self.failed = error
-        if isinstance(error, CollectionMissing):
+        if not isinstance(error, CollectionMissing):
+            self.failed = error
+        elif self.store_state.ready:
             self._logger.warning("collection.missing", reason=error.sentence())
             self.store_state.ready = False
             for folder in self.folders.values():
                 folder.ask_look("collection missing", doubt=True)
-        elif isinstance(error, StoreRejected):
+        if isinstance(error, StoreRejected):
             if self.store_state.trouble != error.sentence():
                 self._logger.error("store.rejected", reason=error.message, hint=error.hint)
             self.store_state.available, self.store_state.trouble = False, error.sentence()
             self.store_state.parked_until = now + PARKED_SECONDS
-        for folder in self.folders.values():
-            folder.loading = False
 
     def store_changed(self, available: bool, reason: str) -> None:
         """The store went away or came back; to be called on the owner's thread."""
@@ -262,10 +277,7 @@ class Mirror:
             self.writer.run(partial(self._asked, partial(self.store.rows, nothing)), self._take_probe)
 
     def _take_probe(self, answer: Mapping[str, Any] | ClipwatchError) -> None:
-        if isinstance(answer, ClipwatchError):
-            self._store_failed(answer)
-        else:
-            self.store_state.available, self.store_state.trouble = True, ""
+        self._is_well(answer)
 
     def _load_ledger(self, folder: FolderMirror) -> None:
         if self._may_write(self._clock.monotonic()) and folder.needs_ledger:
@@ -277,17 +289,21 @@ class Mirror:
     def _read_ledger(self, name: str) -> Ledger:
         started = self._clock.monotonic()
         ledger = Ledger(name, self.encoder.fingerprint)
-        ledger.load(self.store.ledger(name))
+        ledger.load(self._until_stopped(self.store.ledger(name)))
         self._logger.debug(
             "ledger.read", folder=name, points=len(ledger), seconds=round(self._clock.monotonic() - started, 4)
         )
         return ledger
 
+    def _until_stopped(self, pages: Iterator[Sequence[LedgerRow]]) -> Iterator[Sequence[LedgerRow]]:
+        for page in pages:
+            if self.stopping:
+                raise StoreUnavailable("Reading the collection was given up: the program ends.")
+            yield page
+
     def _take_ledger(self, folder: FolderMirror, answer: Ledger | ClipwatchError) -> None:
-        if isinstance(answer, ClipwatchError):
-            self._store_failed(answer)
-        else:
-            self.store_state.available = True
+        folder.loading = False
+        if self._is_well(answer) and isinstance(answer, Ledger):
             folder.take_ledger(answer)
 
     def _prove_unseen(self, folder: FolderMirror) -> None:
@@ -307,53 +323,68 @@ class Mirror:
         answer: Mapping[str, bytes] | ClipwatchError,
     ) -> None:
         folder.loading = False
-        if isinstance(answer, ClipwatchError):
-            self._store_failed(answer)
-        elif ledger is folder.ledger and folder.unproven:
+        if self._is_well(answer) and isinstance(answer, Mapping) and ledger is folder.ledger and folder.unproven:
             texts = {uuid_text(point): point for point in ids}
             folder.take_paths(ids, {texts[text]: path for text, path in answer.items()})
 
     # -- files to points ------------------------------------------------------------------------------------
 
-    def _feed(self, now: float) -> bool:
-        """Submit ready files while there is room; whether more are ready."""
+    def _feed(self, now: float) -> None:
+        """Submit ready files while there is room."""
         if not self._may_write(now):
-            return False
+            return
+        self._feed_lonely(now)
         for folder in self.folders.values():
-            if not folder.available or folder.ledger is None:
-                continue
             room = self._room()
-            if not room:
-                return True
+            if not room or not self._is_readable(folder):
+                continue
             candidates: list[tuple[Candidate, bool]] = []
             for path, fresh in list(folder.pending.ready(now, room)):
                 candidate = folder.candidate(path, now)
-                if candidate is not None and self._may_go(folder, candidate, now, beside=bool(candidates)):
+                if candidate is not None and self._may_go(candidate, fresh):
                     candidates.append((candidate, fresh))
             self._notebook.begin([_key(candidate) for candidate, _ in candidates])
             for candidate, fresh in candidates:
                 self._open(folder, candidate, now, fresh=fresh)
+        self._feed_lonely(now)
+
+    @staticmethod
+    def _is_readable(folder: FolderMirror) -> bool:
+        return folder.available and folder.ledger is not None
+
+    def _is_any_ready(self, now: float) -> bool:
         return any(
-            (moment := folder.pending.next_ready()) is not None and moment <= now for folder in self.folders.values()
+            self._is_readable(folder) and (moment := folder.pending.next_ready()) is not None and moment <= now
+            for folder in self.folders.values()
         )
 
     def _room(self) -> int:
-        return 0 if self._alone and self.pipeline.in_flight else self.pipeline.room()
+        return 0 if self._lonely or (self._alone and self.pipeline.decoding) else self.pipeline.room()
 
-    def _may_go(self, folder: FolderMirror, candidate: Candidate, now: float, *, beside: bool) -> bool:
+    def _may_go(self, candidate: Candidate, fresh: bool) -> bool:
         """Files that were being decoded when the program died go alone, and not for a third time."""
         deaths = self._suspects.get(_key(candidate), 0)
-        self._alone = False
         if deaths >= 2:
             message = "The program died twice while this file was being decoded."
             self._decoded(candidate)
             self._take_outcome(Rejected(candidate, RejectReason.CRASHED, message))
-            return False
-        if deaths and (beside or self.pipeline.in_flight):
-            folder.postpone(candidate, now)
-            return False
-        self._alone = deaths > 0
-        return True
+        elif deaths:
+            self._lonely.append((candidate, fresh))
+        return not deaths
+
+    def _feed_lonely(self, now: float) -> None:
+        """The next suspect, where nothing else is being decoded that could be to blame instead."""
+        while self._lonely and not self.pipeline.decoding:
+            candidate, fresh = self._lonely.popleft()
+            folder = self.folders.get(candidate.folder)
+            if folder is None:
+                continue
+            if not self._is_readable(folder):
+                folder.postpone(candidate, now)
+                continue
+            self._alone = True
+            self._notebook.begin([_key(candidate)])
+            self._open(folder, candidate, now, fresh=fresh)
 
     def _open(self, folder: FolderMirror, candidate: Candidate, now: float, *, fresh: bool) -> None:
         try:
@@ -370,7 +401,6 @@ class Mirror:
             self._decoded(candidate)
             folder.again(candidate, now)
         else:
-            folder.take(candidate)
             self.pipeline.submit(opened, fresh=fresh)
 
     def _decoded(self, candidate: Candidate) -> None:
@@ -405,10 +435,10 @@ class Mirror:
         ledger = folder.ledger
         if ledger is None or not folder.available or not self._may_write(now):
             return
-        if folder.unproven or folder.deletes.busy:
+        if folder.unproven:
             return
-        sizes = self._sizes_on_the_way() if folder.deletes.gone else set()
-        due = folder.deletes.due(ledger, sizes, DELETES_PER_WRITE)
+        complete = not folder.looking
+        due = folder.deletes.due(ledger, self._on_the_way, complete=complete, most=DELETES_PER_WRITE)
         if not due:
             return
         proven = folder.proven(due, now)
@@ -422,19 +452,11 @@ class Mirror:
             partial(self._take_deleted, folder, proven, renamed),
         )
 
-    def _sizes_on_the_way(self) -> set[int]:
-        """In bytes, of all files that are not stored yet: one of them may be the gone file under a new name."""
-        sizes: set[int] = set()
-        for folder in self.folders.values():
-            sizes.update(folder.pending.sizes, folder.in_hand_sizes)
-        return sizes
-
     def _take_deleted(
         self, folder: FolderMirror, gone: Sequence[Gone], renamed: int, answer: ClipwatchError | None
     ) -> None:
-        folder.deletes.busy = False
-        if answer is not None:
-            self._store_failed(answer)
+        if not self._is_well(answer):
+            folder.deletes.failed()
             return
         folder.forget_points(gone, len(gone) - renamed)
         self.counts.deleted += len(gone)
@@ -447,8 +469,9 @@ class Mirror:
 
     def pending(self) -> int:
         """Every known difference not yet true, and paths still to be looked at; held and rejected apart."""
-        return self.pipeline.in_flight + sum(
+        return sum(
             len(folder.pending)
+            + len(folder.in_hand)
             + len(folder.unproven)
             + (0 if folder.deletes.hold else len(folder.deletes.gone))
             + (1 if folder.looking or folder.loading else 0)
@@ -479,7 +502,8 @@ class Mirror:
             folder.ledger is not None
             and not folder.looking
             and not folder.loading
-            and not len(folder.pending)
+            and not folder.in_hand
+            and len(folder.pending) == len(folder.restless)
             and not folder.unproven
             and (not folder.deletes.gone or folder.deletes.hold is not None)
         )
@@ -491,7 +515,6 @@ class Mirror:
             and folder.looks
             and self._counted.get(folder.name) != folder.looks
             and self._is_quiet(folder)
-            and not folder.in_hand
             and self._may_write(self._clock.monotonic())
         ):
             self._counted[folder.name] = folder.looks
@@ -503,8 +526,8 @@ class Mirror:
 
     def _take_count(self, folder: FolderMirror, believed: int, answer: int | ClipwatchError) -> None:
         folder.loading = False
-        if isinstance(answer, ClipwatchError):
-            self._store_failed(answer)
+        if not self._is_well(answer):
+            del self._counted[folder.name]
         elif answer != believed:
             self._logger.warning("collection.surprise", folder=folder.name, points=answer, believed=believed)
             folder.ask_look("count differs", doubt=True)
@@ -513,7 +536,7 @@ class Mirror:
 
     def ask_looks(self, reason: str) -> dict[str, int]:
         """Have all folders compared; for each the number its `looks` must reach."""
-        return {name: folder.ask_look(reason, doubt=True) for name, folder in self.folders.items()}
+        return {name: folder.ask_look(reason, doubt=True, urgent=True) for name, folder in self.folders.items()}
 
     def confirm(self) -> dict[str, int]:
         """A person vouches for the deletes that are held; a look finds out once more what is really gone."""
@@ -521,7 +544,7 @@ class Mirror:
         for name, folder in self.folders.items():
             if folder.deletes.hold is not None:
                 folder.deletes.confirm()
-                wanted[name] = folder.ask_look("confirmed")
+                wanted[name] = folder.ask_look("confirmed", urgent=True)
         return wanted
 
     # -- the end ---------------------------------------------------------------------------------------------------
@@ -542,9 +565,8 @@ class Mirror:
         self.writer.close(wait_seconds)
         for folder in self.folders.values():
             folder.close()
-        if self.finished:
-            # Whatever had been read but not reached the model is no suspect of anything.
-            self._notebook.end([_key(item) for folder in self.folders.values() for item in folder.in_hand.values()])
+        # An end in good order is nobody's fault.
+        self._notebook.end([_key(item) for folder in self.folders.values() for item in folder.in_hand.values()])
         self._notebook.close()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,12 +17,16 @@ from clipwatch.errors import RejectReason
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS rejection (
-    folder TEXT, path BLOB, signature BLOB, limits TEXT, reason TEXT, message TEXT, PRIMARY KEY (folder, path)
+    folder TEXT, path BLOB, signature BLOB, limits TEXT, reason TEXT, message TEXT, at REAL, PRIMARY KEY (folder, path)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS hold (folder TEXT PRIMARY KEY, since REAL, reason TEXT);
+CREATE TABLE IF NOT EXISTS hold (folder TEXT PRIMARY KEY, since REAL, reason TEXT, points INTEGER);
 CREATE TABLE IF NOT EXISTS deletion (folder TEXT, at REAL, points INTEGER);
-CREATE TABLE IF NOT EXISTS in_hand (folder TEXT, path BLOB, deaths INTEGER, PRIMARY KEY (folder, path)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS suspect (
+    folder TEXT, path BLOB, deaths INTEGER, in_hand INTEGER, PRIMARY KEY (folder, path)
+) WITHOUT ROWID;
 """
+
+_REASONS: Final = frozenset(RejectReason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,18 @@ class Rejection:
     signature: bytes
     reason: RejectReason
     message: str
+    at: float = field(default=0.0, compare=False)
+    """When, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Deletes in doubt since a moment (seconds since the epoch, so that it survives restarts)."""
+
+    since: float
+    reason: str
+    points: int
+    """How many were in doubt when it began."""
 
 
 class Notebook:
@@ -48,21 +64,15 @@ class Notebook:
     def _open(self, file: Path) -> sqlite3.Connection:
         for attempt in ("as it is", "anew"):
             try:
-                connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
-                # A crash of the machine may cost the last notes; that is what this file is for.
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = OFF")
-                connection.executescript(_SCHEMA)
+                return _connect(str(file))
             except sqlite3.Error as error:
                 self._logger.warning("notebook.lost", file=str(file), opened=attempt, error=str(error))
+                if isinstance(error, sqlite3.OperationalError):
+                    break  # A full or read-only disk says nothing against what is in the file.
                 for suffix in ("", "-wal", "-shm"):
                     with contextlib.suppress(OSError):
                         file.with_name(file.name + suffix).unlink()
-            else:
-                return connection
-        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        connection.executescript(_SCHEMA)
-        return connection
+        return _connect(":memory:")
 
     @contextlib.contextmanager
     def _noting(self) -> Iterator[None]:
@@ -81,11 +91,13 @@ class Notebook:
         """Those made under the present limits."""
         with self._noting():
             rows = self._connection.execute(
-                "SELECT path, signature, reason, message FROM rejection WHERE folder = ? AND limits = ?",
+                "SELECT path, signature, reason, message, at FROM rejection WHERE folder = ? AND limits = ?",
                 (folder, self._limits),
             )
             return [
-                Rejection(folder, path, signature, RejectReason(reason), text) for path, signature, reason, text in rows
+                Rejection(folder, path, signature, RejectReason(reason), text, at)
+                for path, signature, reason, text, at in rows
+                if reason in _REASONS
             ]
         return []
 
@@ -93,7 +105,7 @@ class Notebook:
         """Remember it."""
         with self._noting():
             self._connection.execute(
-                "INSERT OR REPLACE INTO rejection VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO rejection VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     rejection.folder,
                     rejection.path,
@@ -101,6 +113,7 @@ class Notebook:
                     self._limits,
                     rejection.reason,
                     rejection.message,
+                    rejection.at,
                 ),
             )
 
@@ -111,17 +124,19 @@ class Notebook:
 
     # -- holds -----------------------------------------------------------------------------------------
 
-    def hold(self, folder: str) -> tuple[float, str] | None:
-        """Since when (seconds since the epoch) and why this folder's deletes are held."""
+    def hold(self, folder: str) -> Hold | None:
+        """Since when and why this folder's deletes are held."""
         with self._noting():
-            row = self._connection.execute("SELECT since, reason FROM hold WHERE folder = ?", (folder,)).fetchone()
-            return (float(row[0]), str(row[1])) if row else None
+            select = "SELECT since, reason, points FROM hold WHERE folder = ?"
+            row = self._connection.execute(select, (folder,)).fetchone()
+            return Hold(float(row[0]), str(row[1]), int(row[2])) if row else None
         return None
 
-    def set_hold(self, folder: str, since: float, reason: str) -> None:
+    def set_hold(self, folder: str, hold: Hold) -> None:
         """Note that a hold began."""
         with self._noting():
-            self._connection.execute("INSERT OR REPLACE INTO hold VALUES (?, ?, ?)", (folder, since, reason))
+            row = (folder, hold.since, hold.reason, hold.points)
+            self._connection.execute("INSERT OR REPLACE INTO hold VALUES (?, ?, ?, ?)", row)
 
     def end_hold(self, folder: str) -> None:
         """Note that it ended."""
@@ -145,19 +160,23 @@ class Notebook:
 
     def begin(self, files: Iterable[tuple[str, bytes]]) -> None:
         """Note files as in hand before anything of them is read."""
+        insert = "INSERT INTO suspect VALUES (?, ?, 0, 1) ON CONFLICT DO UPDATE SET in_hand = 1"
         with self._noting():
-            self._connection.executemany("INSERT OR IGNORE INTO in_hand VALUES (?, ?, 0)", list(files))
+            self._connection.executemany(insert, list(files))
 
     def end(self, files: Iterable[tuple[str, bytes]]) -> None:
         """Those are done, one way or the other."""
         with self._noting():
-            self._connection.executemany("DELETE FROM in_hand WHERE folder = ? AND path = ?", list(files))
+            self._connection.executemany("DELETE FROM suspect WHERE folder = ? AND path = ?", list(files))
 
     def survivors(self) -> dict[tuple[str, bytes], int]:
-        """Files in hand when the last process died, each with how often that has happened; counts this time in."""
+        """Files in hand when a process died, each with how often that has happened; counts the last time in.
+
+        One that has not been taken up again since it was first suspected is not blamed for a second death.
+        """
         with self._noting():
-            self._connection.execute("UPDATE in_hand SET deaths = deaths + 1")
-            rows = self._connection.execute("SELECT folder, path, deaths FROM in_hand")
+            self._connection.execute("UPDATE suspect SET deaths = deaths + 1, in_hand = 0 WHERE in_hand")
+            rows = self._connection.execute("SELECT folder, path, deaths FROM suspect")
             return {(folder, path): deaths for folder, path, deaths in rows}
         return {}
 
@@ -165,3 +184,16 @@ class Notebook:
         """Let go of the file."""
         with self._noting():
             self._connection.close()
+
+
+def _connect(file: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    try:
+        # A crash of the machine may cost the last notes; that is what this file is for.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.executescript(_SCHEMA)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

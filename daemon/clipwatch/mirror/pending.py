@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, KeysView
+from collections.abc import Iterator
 
 from clipwatch.folder.settle import Settling
 from clipwatch.records import Signature
 
 
+class OnTheWay:
+    """The sizes in bytes of all files that wait or are in hand: one of them may be a gone file under a new name."""
+
+    def __init__(self) -> None:
+        self._sizes: Counter[int] = Counter()
+        self.departures = 0
+        """How often the last file of a size left: only then can what waits for it go on."""
+
+    def __contains__(self, size: int) -> bool:
+        return size in self._sizes
+
+    def enter(self, size: int) -> None:
+        """One more file of this size."""
+        self._sizes[size] += 1
+
+    def leave(self, size: int) -> None:
+        """One less."""
+        self._sizes[size] -= 1
+        if not self._sizes[size]:
+            del self._sizes[size]
+            self.departures += 1
+
+
 class Pending:
     """One folder's known differences. What an event reported overtakes what a look found."""
 
-    def __init__(self, settle_seconds: float) -> None:
+    def __init__(self, settle_seconds: float, on_the_way: OnTheWay) -> None:
         self._fresh = Settling(settle_seconds)
         self._backlog = Settling(settle_seconds)
-        self._sizes: Counter[int] = Counter()
+        self._on_the_way = on_the_way
+        self._unawaited: set[bytes] = set()
 
     def __len__(self) -> int:
         return len(self._fresh) + len(self._backlog)
@@ -27,11 +51,6 @@ class Pending:
         yield from self._fresh
         yield from self._backlog
 
-    @property
-    def sizes(self) -> KeysView[int]:
-        """The sizes in bytes of all that waits, for telling a rename from a removal."""
-        return self._sizes.keys()
-
     def signature(self, path: bytes) -> Signature | None:
         """What was last observed of a path."""
         return self._fresh.signature(path) or self._backlog.signature(path)
@@ -41,30 +60,33 @@ class Pending:
         moments = [since for since in (self._fresh.waiting_since(), self._backlog.waiting_since()) if since is not None]
         return min(moments, default=None)
 
-    def observe(self, path: bytes, signature: Signature, now: float, *, fresh: bool) -> None:
-        """A path differs, with this *signature*, at monotonic *now*; a changed signature starts its wait anew."""
-        before = self.signature(path)
-        if before is not None:
-            self._count(before.size, -1)
+    def observe(self, path: bytes, signature: Signature, now: float, *, fresh: bool, awaited: bool = True) -> None:
+        """A path differs, with this *signature*, at monotonic *now*; a changed signature starts its wait anew.
+
+        *awaited*: a gone point of its size waits for what it will turn out to be.
+        """
+        if awaited:
+            self._on_the_way.enter(signature.size)
+        self._leave(path)
         if fresh or path in self._fresh:
             self._backlog.forget(path)
             self._fresh.observe(path, signature, now)
         else:
             self._backlog.observe(path, signature, now)
-        self._count(signature.size, 1)
+        if not awaited:
+            self._unawaited.add(path)
 
     def forget(self, path: bytes) -> None:
         """It is taken, or no longer differs."""
-        before = self.signature(path)
-        if before is not None:
-            self._count(before.size, -1)
-            self._fresh.forget(path)
-            self._backlog.forget(path)
+        self._leave(path)
+        self._fresh.forget(path)
+        self._backlog.forget(path)
 
-    def _count(self, size: int, by: int) -> None:
-        self._sizes[size] += by
-        if not self._sizes[size]:
-            del self._sizes[size]
+    def _leave(self, path: bytes) -> None:
+        if path in self._unawaited:
+            self._unawaited.discard(path)
+        elif (before := self.signature(path)) is not None:
+            self._on_the_way.leave(before.size)
 
     def ready(self, now: float, most: int) -> Iterator[tuple[bytes, bool]]:
         """Up to *most* paths that stood still long enough, fresh ones first, each with whether it is fresh."""

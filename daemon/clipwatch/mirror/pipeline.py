@@ -146,19 +146,22 @@ class Pipeline:
         clock: Clock,
         logger: Any,
         batch: BatchConfig,
+        has_content: Callable[[str], bool],
         same_point: Callable[[Candidate, str], bool],
         on_outcome: Callable[[Outcome], None],
         on_decoded: Callable[[Candidate], None],
     ) -> None:
-        """*same_point*: whether the candidate's own point already has this content, made by this model.
+        """*has_content*: whether some point has a vector of this content.
 
+        *same_point*: whether the candidate's own point already has this content, made by this model.
         *on_decoded*: the file has been read and will not be touched again; an outcome follows.
         """
         self._decoder, self._encoder, self._store = decoder, encoder, store
         self._mailbox, self._writer = mailbox, writer
         self._inference = Lane("encode", mailbox)
         self._clock, self._logger, self._batch = clock, logger, batch
-        self._same_point, self._on_outcome, self._on_decoded = same_point, on_outcome, on_decoded
+        self._has_content, self._same_point = has_content, same_point
+        self._on_outcome, self._on_decoded = on_outcome, on_decoded
         self._decoding = 0
         self._fresh: deque[DecodedImage] = deque()
         self._decoded: deque[DecodedImage] = deque()
@@ -168,6 +171,7 @@ class Pipeline:
         self._oldest_decoded: float | None = None
         self._writing = 0
         self._in_flight = 0
+        self._settled = False
         self._submitted: dict[tuple[str, bytes], float] = {}
         self.not_reusable: set[str] = set()
         """Contents that the ledger names and the store turned out not to have: decode those after all."""
@@ -196,6 +200,11 @@ class Pipeline:
         return {**self.times.seconds, "decode": self._decoder.decode_seconds}
 
     @property
+    def decoding(self) -> int:
+        """Candidates that are being read or decoded, or wait for that."""
+        return self._decoding
+
+    @property
     def depths(self) -> dict[str, int]:
         """Images waiting in or before each stage."""
         return {
@@ -211,7 +220,7 @@ class Pipeline:
 
     def wait_seconds(self) -> float | None:
         """Until a batch that is still filling goes as it is; None where nothing waits for time to pass."""
-        if self._oldest_decoded is None or self._inference.queued:
+        if self._oldest_decoded is None or self._inference.queued or self._writer.queued >= WRITES_AHEAD:
             return None
         return max(0.0, self._oldest_decoded + self._batch.max_wait_seconds - self._clock.monotonic())
 
@@ -231,6 +240,9 @@ class Pipeline:
         self._decoding -= 1
         self.times.add("decode", 0.0, 1)
         self._on_decoded(candidate)
+        if self._settled:
+            self._drop(candidate)
+            return
         try:
             result = future.result()
         except FileRejected as rejected:
@@ -242,18 +254,20 @@ class Pipeline:
                 (self._fresh if fresh else self._decoded).append(result)
                 if self._oldest_decoded is None:
                     self._oldest_decoded = self._clock.monotonic()
-            elif self._same_point(result.candidate, result.content):
-                self._touched.append(result)
             else:
-                self._known.append(result)
+                self._take_known(result)
+
+    def _take_known(self, known: KnownContent) -> None:
+        (self._touched if self._same_point(known.candidate, known.content) else self._known).append(known)
 
     def _finish(self, outcome: Outcome) -> None:
-        self._in_flight -= 1
-        self._submitted.pop((outcome.candidate.folder, outcome.candidate.path), None)
+        self._drop(outcome.candidate)
         self._on_outcome(outcome)
 
     def turn(self, *, more_coming: bool) -> None:
         """Start what can start. *more_coming*: files are ready that have not been submitted yet."""
+        if self._settled:
+            return
         filling = more_coming or self._decoding > 0
         waiting = len(self._fresh) + len(self._decoded)
         if waiting and not self._inference.queued and self._writer.queued < WRITES_AHEAD:
@@ -271,7 +285,10 @@ class Pipeline:
         while (self._fresh or self._decoded) and len(leaders) < self._batch.size:
             image = (self._fresh or self._decoded).popleft()
             followers = self._in_work.get(image.content)
-            if followers is None:
+            if followers is None and self._has_content(image.content):
+                # A copy of it was stored since this one was decoded.
+                self._take_known(KnownContent(image.candidate, image.content))
+            elif followers is None:
                 self._in_work[image.content] = []
                 leaders.append(image)
             else:
@@ -419,13 +436,17 @@ class Pipeline:
             self._write(shared)
 
     def settle(self) -> None:
-        """Drop everything that has not reached the model; what has is finished by further turns."""
+        """From now on drop everything that has not reached the model; what has is still written."""
+        self._settled = True
         for queue in (self._fresh, self._decoded, self._known, self._touched):
-            self._in_flight -= len(queue)
             for item in queue:
-                self._submitted.pop((item.candidate.folder, item.candidate.path), None)
+                self._drop(item.candidate)
             queue.clear()
         self._oldest_decoded = None
+
+    def _drop(self, candidate: Candidate) -> None:
+        self._in_flight -= 1
+        self._submitted.pop((candidate.folder, candidate.path), None)
 
     @property
     def in_hand(self) -> int:

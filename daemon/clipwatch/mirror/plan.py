@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from clipwatch.mirror.ledger import Known
+from clipwatch.mirror.notebook import Hold
 from clipwatch.records import Reason, Signature
 
 HOLD_POINTS: Final = 50
@@ -63,27 +64,30 @@ class HoldReason(StrEnum):
     EVERYTHING_GONE = "everything_gone"
 
 
-def hold_reason(*, points: int, gone: int, deleted_lately: int, fraction: float) -> HoldReason | None:
+def hold_reason(*, points: int, gone: int, absent: int, deleted_lately: int, fraction: float) -> HoldReason | None:
     """Whether *gone* deletes are in doubt, for a folder of *points* points.
 
-    *gone* and *deleted_lately* (within the hold time) leave out renames: those lose nothing.
+    *absent*: points whose file is not there, those included that may turn out to be renamed. *gone* and
+    *deleted_lately* (within the hold time) leave out renames: those lose nothing.
     """
     if gone == 0:
         return None
-    if gone >= points:
+    if absent >= points:
         return HoldReason.EVERYTHING_GONE
-    total = gone + deleted_lately
-    if total > HOLD_POINTS and total > fraction * (points + deleted_lately):
+    if _is_unusual(gone + deleted_lately, points + deleted_lately, fraction):
         return HoldReason.UNUSUAL_SHARE
     return None
 
 
-def must_wait_for_rename(size: int, pending_sizes: Collection[int]) -> bool:
-    """Whether a gone file may yet turn out to have been renamed: something pending has its size.
+def has_grown(hold: Hold, reason: HoldReason | None, *, gone: int, points: int, fraction: float) -> bool:
+    """Whether so much has gone since the hold began that it would be held by itself: the wait starts anew."""
+    if reason is HoldReason.EVERYTHING_GONE and hold.reason != HoldReason.EVERYTHING_GONE:
+        return True
+    return _is_unusual(gone - hold.points, points, fraction)
 
-    Its vector is then wanted, so the point stays until the pending file has been read.
-    """
-    return size in pending_sizes
+
+def _is_unusual(gone: int, points: int, fraction: float) -> bool:
+    return gone > HOLD_POINTS and gone > fraction * points
 
 
 def cut_to_first(paths: Collection[bytes], most: int) -> set[bytes]:

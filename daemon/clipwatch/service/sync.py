@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from clipwatch.clock import Clock
 from clipwatch.mirror.mirror import Counts, Mirror
+from clipwatch.records import path_text
 
 PROGRESS_SECONDS: Final = 0.2
 
@@ -45,8 +46,13 @@ class SyncRequest:
                 self.undone.append(
                     f"{folder.deletes.held} deletes in folder {folder.name} are held ({folder.deletes.hold_text})."
                 )
+            if folder.restless:
+                first = path_text(folder.restless[0])
+                self.undone.append(
+                    f"{len(folder.restless)} files in folder {folder.name} keep changing and were left: {first} first."
+                )
             for directory, reason in folder.counts.unreadable.items():
-                name = directory.decode("utf-8", "backslashreplace") or "."
+                name = path_text(directory) or "."
                 self.undone.append(f"Directory {name} of folder {folder.name} could not be read: {reason}.")
         self.done.set()
         return True
@@ -56,7 +62,7 @@ class SyncRequest:
         folders = self._mirror.folders.values()
         done = self._mirror.counts.minus(self._before)
         images = sum(folder.images for folder in folders)
-        rejected = sum(len(folder.rejected) for folder in folders)
+        rejected = sum(folder.rejected_images for folder in folders)
         return {
             "images": images,
             "embedded": done.embedded,
