@@ -111,7 +111,7 @@ def describe_mirror(
                 "path": folder.watch.path,
                 "images": folder.images,
                 "points": folder.points,
-                "rejected": len(folder.rejected),
+                "rejected": folder.rejected_images,
                 "ignored": folder.counts.ignored,
                 "held": folder.deletes.held,
                 "trouble": folder.trouble or folder.deletes.hold_text,
