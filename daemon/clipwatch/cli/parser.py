@@ -69,6 +69,13 @@ def build_parser() -> argparse.ArgumentParser:
     init = parts.add_parser("init", help="write a commented file")
     init.add_argument("file", nargs="?", default="config.toml", metavar="FILE", help="config.toml")
     init.add_argument("--force", action="store_true", help="even over one that is there")
+    sub = command("service", "systemd's files: write them, or remove them again", json=False)
+    parts = sub.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, text in (("install", "write them, with the paths of this program"), ("uninstall", "undo that")):
+        part = parts.add_parser(name, help=text)
+        part.add_argument("--user", action="store_true", help="for your own desktop, run in this directory")
+        part.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        part.add_argument("--root", default="/", metavar="DIR", help="below another root, and start nothing")
     return parser
 
 
@@ -110,6 +117,7 @@ MODULES = {
     "check": "check",
     "model": "model",
     "config": "config",
+    "service": "service",
 }
 
 
