@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from clipwatch.config import HttpConfig
+from clipwatch.config_file import load
+from clipwatch.errors import ConfigError
 from clipwatch.service.http_access import Access, host_of, same_origin
 
 WORDS, NONE = "correct horse", "none"
@@ -51,6 +55,25 @@ def test_the_host_that_is_listened_on_is_a_known_name() -> None:
 def test_without_a_token_and_with_the_word_none_everyone_is_admitted() -> None:
     assert OPEN.admits(authorization="", cookie="")
     assert Access.of(HttpConfig(listen="0.0.0.0:1", token=NONE)).admits(authorization="", cookie="")
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8766", "192.168.1.7:8766", "[::]:8766", "photos.lan:8766"])
+def test_an_address_that_others_can_reach_needs_a_token_or_the_word(listen: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f'[http]\nlisten = "{listen}"\n')
+    with pytest.raises(ConfigError, match=r"http\.token must be set") as refused:
+        load(file, {})
+    assert 'token = "none"' in refused.value.hint
+    for token in ("correct horse", "none"):
+        file.write_text(f'[http]\nlisten = "{listen}"\ntoken = "{token}"\n')
+        assert load(file, {}).config.http.token == token
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:8766", "127.8.8.8:1", "[::1]:8766", "localhost:8766", ""])
+def test_an_address_of_this_machine_alone_needs_none(listen: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f'[http]\nlisten = "{listen}"\n')
+    assert load(file, {}).config.http.listen == listen
 
 
 @pytest.mark.parametrize(

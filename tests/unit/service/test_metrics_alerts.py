@@ -1,0 +1,252 @@
+"""Each alert fires on a scrape of the trouble it is for, and on nothing else."""
+
+from __future__ import annotations
+
+import operator
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+from prometheus_client.parser import text_string_to_metric_families
+
+from clipwatch import __version__
+from clipwatch.cli.assemble import Context, opened
+from clipwatch.cli.run import describe
+from clipwatch.clock import SystemClock
+from clipwatch.config import Config, HttpConfig, StateConfig, StoreConfig, WatchConfig
+from clipwatch.config_file import LoadedConfig
+from clipwatch.errors import StoreUnavailable
+from clipwatch.folder.backend import WatchRefused
+from clipwatch.folder.watch import FolderWatch
+from clipwatch.service.answers import Answers
+from clipwatch.service.daemon import Daemon, Stop, store_listener
+from clipwatch.service.logs import RepeatLimiter
+from clipwatch.service.metrics import exposition
+from clipwatch.service.notify import Notifier
+from support.folders import LogBook, wait_until, write_image
+from support.pictures import small_png
+
+pytestmark = pytest.mark.slow
+
+RULES = {
+    rule["alert"]: rule["expr"]
+    for group in yaml.safe_load((Path(__file__).parents[3] / "docs" / "alerts.yml").read_text())["groups"]
+    for rule in group["rules"]
+}
+ALWAYS = {"ClipwatchDemonstrationModel"}
+"""True of every daemon here: the model that ships is the one in use."""
+
+Scrape = list[tuple[str, dict[str, str], float]]
+COMPARE: Mapping[str, Callable[[float, float], bool]] = {"==": operator.eq, ">": operator.gt}
+
+
+def scrape_of(status: Callable[[], Mapping[str, Any]]) -> Scrape:
+    text, _ = exposition(status, __version__)()
+    return [
+        (sample.name, dict(sample.labels), sample.value)
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    ]
+
+
+def values(scrape: Scrape, selector: str) -> dict[tuple[tuple[str, str], ...], float]:
+    """What an instant selector with equality matchers selects, by labels."""
+    name, _, matchers = selector.partition("{")
+    wanted = dict(re.findall(r'(\w+)="([^"]*)"', matchers))
+    return {
+        tuple(sorted(labels.items())): value
+        for sample, labels, value in scrape
+        if sample == name and wanted.items() <= labels.items()
+    }
+
+
+def true(expression: str, scrape: Scrape, before: Scrape, now: float) -> bool:
+    """Evaluate what the rules use of PromQL: `absent(x)`, and `x`, `time() - x` or `delta(x[1h])` against a number.
+
+    *before*: the scrape of an hour ago, for `delta`.
+    """
+    absent = re.fullmatch(r"absent\((\w+)\)", expression)
+    if absent:
+        return not values(scrape, absent[1])
+    compared = re.fullmatch(r"(.+) (==|>) ([\d.]+)", expression)
+    assert compared is not None, f"the evaluator does not know {expression}"
+    left, compare, right = compared[1], COMPARE[compared[2]], float(compared[3])
+    if delta := re.fullmatch(r"delta\((.+)\[1h\]\)", left):
+        earlier = values(before, delta[1])
+        found = [value - earlier[labels] for labels, value in values(scrape, delta[1]).items() if labels in earlier]
+    elif age := re.fullmatch(r"time\(\) - (.+)", left):
+        found = [now - value for value in values(scrape, age[1]).values()]
+    else:
+        found = list(values(scrape, left).values())
+    return any(compare(value, right) for value in found)
+
+
+def firing(scrape: Scrape, before: Scrape | None = None, now: float | None = None) -> set[str]:
+    moment = time.time() if now is None else now
+    return {name for name, rule in RULES.items() if true(rule, scrape, before or scrape, moment)} - ALWAYS
+
+
+class Running:
+    """A mirror that a test drives step by step, and its status as the daemon tells it."""
+
+    def __init__(self, daemon: Daemon, status: Callable[[], dict[str, Any]], answers: Answers) -> None:
+        self.daemon, self.status, self.answers = daemon, status, answers
+
+    def until(self, condition: Callable[[dict[str, Any]], object]) -> Scrape:
+        def met() -> object:
+            self.daemon.mirror.step()
+            return condition(self.status())
+
+        wait_until(met, 60)
+        return self.scrape()
+
+    def scrape(self) -> Scrape:
+        return scrape_of(self.status)
+
+
+@contextmanager
+def running(home: Path, store_url: str = "") -> Iterator[Running]:
+    config = Config(
+        watch=(WatchConfig(path=str(home / "images"), settle_seconds=0.05),),
+        store=StoreConfig(url=store_url or f"embedded:{home / 'store'}", timeout_seconds=1),
+        state=StateConfig(path=str(home / "state")),
+        http=HttpConfig(listen=""),
+    )
+    clock, logs, stop = SystemClock(), _Quiet(), threading.Event()
+    context = Context(LoadedConfig(config, {}, None), logs, RepeatLimiter(clock), json=False)
+    box: list[Daemon] = []
+    listener = store_listener(lambda: box[0].mirror if box else None)
+    with opened(context, stop=stop, give_up_seconds=None, on_state=listener) as parts:
+        mirror = parts.mirror()
+        daemon = Daemon(
+            mirror,
+            stop=Stop(stop),
+            clock=clock,
+            logger=logs,
+            limiter=context.limiter,
+            notifier=Notifier({}),
+            started=clock.monotonic(),
+        )
+        box.append(daemon)
+        try:
+            yield Running(daemon, partial(describe, daemon, parts, context, lambda: None), parts.answers())
+        finally:
+            stop.set()
+            mirror.stop()
+            mirror.close(wait_seconds=2)
+
+
+class _Quiet(LogBook):
+    def debug(self, event: str, **fields: Any) -> None:
+        self.lines.append(("debug", event, fields))
+
+
+def quiet(status: dict[str, Any]) -> bool:
+    return status["state"] in ("watching", "held") and not status["pending"]
+
+
+def test_the_life_of_a_folder_fires_what_it_should(tmp_path: Path) -> None:
+    """Missing, then there and well, then full of broken files, then emptied; and long without a scan."""
+    images = tmp_path / "images"
+    with running(tmp_path) as it:
+        assert firing(it.until(lambda s: s["state"] == "folder-missing")) == {"ClipwatchFolderMissing"}
+
+        images.mkdir()
+        for seed in range(12):
+            write_image(images / f"{seed}.png", seed)
+        (images / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+        well = it.until(lambda s: s["points"] == 12 and quiet(s))
+        assert firing(well) == set()
+        assert firing(well, now=time.time() + 4 * 3600) == {"ClipwatchNoScan"}
+        busy = it.status()["stages"]
+        assert busy["seconds"]["decode"] > 0
+        assert busy["images"]["decode"] >= 12
+
+        for number in range(11):
+            (images / f"broken-{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes([number]))
+        it.daemon.mirror.ask_looks("test")
+        worse = it.until(lambda s: s["rejected"] == 12 and quiet(s))
+        assert firing(worse, before=well) == {"ClipwatchRejectedGrowing"}
+        assert firing(worse) == set()
+
+        shutil.rmtree(images)
+        images.mkdir()
+        it.daemon.mirror.ask_looks("test")
+        held = it.until(lambda s: s["held"] == 12)
+        assert firing(held) == {"ClipwatchDeletesHeld"}
+
+
+def test_a_store_that_is_away_fires_and_a_question_ends(tmp_path: Path) -> None:
+    """The mirror waits for the store for as long as it takes; who asks is told within `store.timeout_seconds`."""
+    (tmp_path / "images").mkdir()
+    with running(tmp_path, store_url="http://127.0.0.1:9") as it:
+        assert firing(it.until(lambda s: not s["store"]["available"])) == {"ClipwatchStoreAway"}
+        assert it.until(lambda s: s["store"]["retries"] > 0)
+        with pytest.raises(StoreUnavailable):
+            it.answers.search({"plus": [{"image": small_png()}]})
+
+
+def test_a_watch_that_is_refused_fires(tmp_path: Path) -> None:
+    """The watch falls back to polling, as it does where the kernel's limits are used up."""
+
+    def refuse(*_parts: Any) -> Any:
+        raise WatchRefused("the limit of watches is used up", hint="Raise it.")
+
+    images = tmp_path / "images"
+    images.mkdir()
+    with running(tmp_path) as it:
+        it.until(quiet)
+        folder = it.daemon.mirror.folders["images"]
+        watch = FolderWatch(
+            folder.root,
+            folder.rules,
+            WatchConfig(path=str(images), backend="watchdog"),
+            it.daemon.mirror.inbox,
+            SystemClock(),
+            _Quiet(),
+            backends={"watchdog": refuse},
+        )
+        it.daemon._watches["images"].stop()
+        it.daemon._watches["images"] = watch
+        watch.start()
+        assert firing(it.scrape()) == {"ClipwatchWatchUnhealthy"}
+        watch.stop()
+
+
+def test_waiting_files_a_still_loop_and_silence_fire(tmp_path: Path) -> None:
+    """What no test can wait for is told by the same status with later figures."""
+    (tmp_path / "images").mkdir()
+    with running(tmp_path) as it:
+        it.until(quiet)
+        status = it.status()
+    assert firing(scrape_of(lambda: {**status, "lag_seconds": 3601.0})) == {"ClipwatchLag"}
+    assert firing(scrape_of(lambda: {**status, "loop_age_seconds": 121.0})) == {"ClipwatchStalled"}
+    assert firing([]) == {"ClipwatchAbsent"}
+
+
+def test_a_file_that_waits_is_told_as_lag(tmp_path: Path) -> None:
+    """From when it stood still; nothing is waited for once it is stored."""
+    images = tmp_path / "images"
+    images.mkdir()
+    with running(tmp_path) as it:
+        it.until(quiet)
+        write_image(images / "a.png", 1)
+        it.until(lambda s: s["lag_seconds"] > 0.01)
+        it.until(lambda s: s["points"] == 1 and quiet(s))
+        assert it.status()["lag_seconds"] == 0
+
+
+def test_every_alert_has_words_a_cure_and_a_severity() -> None:
+    document = yaml.safe_load((Path(__file__).parents[3] / "docs" / "alerts.yml").read_text())
+    for rule in document["groups"][0]["rules"]:
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+        assert set(rule["annotations"]) == {"summary", "cure"}
+        assert rule["labels"]["severity"] in ("critical", "warning", "info")
