@@ -12,12 +12,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from support import onnx_models
 from support.folders import wait_until, write_image
 from support.pictures import photo_path
 
@@ -108,19 +110,12 @@ class Browser:
         self._process.wait()
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A daemon that has embedded a few photographs, two of them with names made to do harm."""
-    home = tmp_path_factory.mktemp("page")
-    images = home / "images"
-    images.mkdir()
-    for name in ("china.jpg", "flower.jpg", "coffee.png"):
-        shutil.copy(photo_path(name), images)
-    write_image(images / HOSTILE, 1)
-    write_image(images / TURNED, 2)
+@contextmanager
+def running_daemon(home: Path, images: int, more: str = "") -> Iterator[str]:
+    """The installed daemon on `images` below *home*; its address, once *images* of them have points."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    (home / "config.toml").write_text(f'[http]\nlisten = "127.0.0.1:{port}"\n')
+    (home / "config.toml").write_text(f'[http]\nlisten = "127.0.0.1:{port}"\n{more}')
     command = Path(sys.executable).with_name("clipwatch")
     with (home / "log").open("wb") as log:
         daemon = subprocess.Popen([command, "run"], cwd=home, stderr=log)
@@ -129,7 +124,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     def mirrored() -> bool:
         assert daemon.poll() is None, (home / "log").read_text()
         try:
-            return bool(httpx.get(f"{url}/api/status").json().get("points") == 5)
+            return bool(httpx.get(f"{url}/api/status").json().get("points") == images)
         except httpx.TransportError:
             return False
 
@@ -139,6 +134,20 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(15) == 0
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A daemon that has embedded a few photographs, and two pictures with names made to do harm."""
+    home = tmp_path_factory.mktemp("page")
+    images = home / "images"
+    images.mkdir()
+    for name in ("china.jpg", "flower.jpg", "coffee.png"):
+        shutil.copy(photo_path(name), images)
+    write_image(images / HOSTILE, 1)
+    write_image(images / TURNED, 2)
+    with running_daemon(home, images=5) as url:
+        yield url
 
 
 @pytest.fixture
@@ -191,6 +200,25 @@ def test_a_picture_finds_its_like_and_names_are_only_names(address: str, browser
     assert browser.seen("Runtime.exceptionThrown") == []
     complaints = [entry["entry"]["text"] for entry in browser.seen("Log.entryAdded")]
     assert complaints == []
+
+
+def test_words_find_pictures_where_the_model_knows_words(tmp_path: Path, browser: Browser) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    onnx_models.save(onnx_models.vision_tower(), model / "vision_model.onnx")
+    onnx_models.save(onnx_models.text_tower(), model / "text_model.onnx")
+    onnx_models.tokenizer(model / "tokenizer.json")
+    (tmp_path / "images").mkdir()
+    write_image(tmp_path / "images" / "a.png", 1)
+    with running_daemon(tmp_path, images=1, more='[model]\npath = "model"\n') as url:
+        browser.call("Page.navigate", url=url)
+        wait_for(browser, "document.querySelector('#state')?.className === 'good'")
+        assert browser.run("document.querySelector('#words').disabled") is False
+        assert browser.run("document.querySelector('#model').hidden")
+        browser.call("Input.insertText", text="red")
+        browser.call("Input.dispatchKeyEvent", type="keyDown", key="Enter", windowsVirtualKeyCode=13, text="\r")
+        wait_for(browser, "document.querySelectorAll('#results .hit').length === 1")
+        assert names(browser) == ["images/a.png"]
 
 
 def test_the_policy_lets_no_foreign_script_run(address: str, browser: Browser) -> None:

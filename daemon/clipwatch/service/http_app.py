@@ -121,7 +121,7 @@ class Guard:
         host = headers.get("host", "")
         if len(headers.getlist("host")) != 1 or not self._access.knows_host(host):
             self._logger.warning("http.refused", reason="host", host=host[:200])
-            message = "This server does not go by that name: use its address or localhost, or set http.token to use any name."
+            message = "This server does not go by that name: use its address, or set http.token to use any name."
             return refusal(403, message, "unknown_host")
         if path in FREE:
             return None

@@ -169,7 +169,8 @@ def bind(listen: str) -> socket.socket:
         )[0]
         return socket.create_server(address, family=family, backlog=CONNECTIONS)
     except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        # create_server appends the address in brackets, which the sentence names already
+        reason = str(getattr(error, "strerror", None) or error).partition(" (")[0]
         raise ConfigError(
             f"http.listen {listen!r} cannot be listened on: {reason}.",
             hint="Choose a free port, or stop the program that has it.",
