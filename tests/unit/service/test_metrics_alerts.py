@@ -31,6 +31,8 @@ from clipwatch.service.daemon import Daemon, Stop, store_listener
 from clipwatch.service.logs import RepeatLimiter
 from clipwatch.service.metrics import exposition
 from clipwatch.service.notify import Notifier
+from support.engines import running_engine
+from support.faulty_proxy import FaultyProxy
 from support.folders import LogBook, wait_until, write_image
 from support.pictures import small_png
 
@@ -192,6 +194,21 @@ def test_a_store_that_is_away_fires_and_a_question_ends(tmp_path: Path) -> None:
         assert it.until(lambda s: s["store"]["retries"] > 0)
         with pytest.raises(StoreUnavailable):
             it.answers.search({"plus": [{"image": small_png()}]})
+
+
+def test_an_outage_is_noticed_and_over_while_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    with (
+        running_engine(tmp_path / "engine") as engine,
+        FaultyProxy(engine.socket_path) as proxy,
+        running(tmp_path, store_url=proxy.url) as it,
+    ):
+        it.until(quiet)
+        proxy.go_down()
+        it.daemon.mirror.probe_store()
+        assert firing(it.until(lambda s: not s["store"]["available"])) == {"ClipwatchStoreAway"}
+        proxy.come_up()
+        assert firing(it.until(lambda s: s["store"]["available"] and quiet(s))) == set()
 
 
 def test_a_watch_that_is_refused_fires(tmp_path: Path) -> None:
