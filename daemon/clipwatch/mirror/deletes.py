@@ -80,6 +80,11 @@ class Deletes:
         return self.hold.since + self._limits.delete_hold_minutes * 60 if self.hold else None
 
     @property
+    def look_wanted_at(self) -> float | None:
+        """When (seconds since the epoch) a look must be made for a hold to end."""
+        return None if self._agreed or self._confirmed else self.hold_ends
+
+    @property
     def hold_text(self) -> str:
         """The hold's reason and end, for people."""
         if self.hold is None or self.hold_ends is None:

@@ -101,6 +101,8 @@ class FolderMirror:
         self.asked = 0
         """Looks asked for: `looks_started` catches up with it when one begins."""
         self.looks_started = 0
+        self.patient = False
+        """Whether a lock that another process holds is waited for, rather than an end from the start."""
         self.in_hand: dict[bytes, Candidate] = {}
         self._changing: dict[bytes, float] = {}
         """Files that changed when they were to be taken, and since which monotonic moment."""
@@ -123,6 +125,16 @@ class FolderMirror:
         self.last_look_finished: float | None = None
         self.ask_look("start")
 
+    def take_over(self, before: FolderMirror) -> None:
+        """Go on for *before*, the same name under other settings: what it believes and has in hand is kept.
+
+        All else is found out by a look, which also keeps the promises of looks that were asked of *before*.
+        """
+        self.in_hand, self.ledger = before.in_hand, before.ledger
+        self.looks, self.looks_started = before.looks, before.looks_started
+        self.asked = before.asked + 1
+        self._look_reason = "settings changed"
+
     # -- being there -------------------------------------------------------------------------------
 
     def step_root(self, now: float) -> bool:
@@ -133,7 +145,7 @@ class FolderMirror:
             self.root.open()
             self.root.lock(self._lock_fallback())
         except (FolderUnavailable, LockHeld) as error:
-            if isinstance(error, LockHeld) and self.looks == 0:
+            if isinstance(error, LockHeld) and self.looks == 0 and not self.patient:
                 raise
             self.lose(error.sentence())
             return False
@@ -194,6 +206,8 @@ class FolderMirror:
         self.ledger, self.loading, self._doubt = ledger, False, False
         self.unproven = []
         self.deletes.clear()
+        if self.asked == self.looks_started:
+            self.ask_look("collection read")
 
     def next_moment(self, now: float, *, taking: bool) -> float | None:
         """The earliest monotonic moment at which this folder wants a step; *taking*: settled files can be taken."""
@@ -203,20 +217,19 @@ class FolderMirror:
         if self.ledger is not None and not self.loading and not self.unproven:
             if taking:
                 moments.append(self.pending.next_ready())
-            if self.asked > self.looks_started:
+            if self.asked > self.looks_started and not self._doubt:
                 moments.append(self._look_allowed)
-        ends = self.deletes.hold_ends
-        if ends is not None and self._look_started_at < ends and not self.looking:
-            moments.append(now + max(0.0, ends - self._clock.now().timestamp()))
+        wanted = self.deletes.look_wanted_at
+        if wanted is not None and not self.looking:
+            moments.append(now + max(0.0, wanted - self._clock.now().timestamp()))
         return min((moment for moment in moments if moment is not None), default=None)
 
     def step_look(self, now: float, *, jitter: float, until: float) -> bool:
         """Go on looking until monotonic *until*; whether there is more to see now."""
-        self._schedule(now)
         if not self.available or self.ledger is None:
             return False
         if self._look is None:
-            if self.asked == self.looks_started or now < self._look_allowed or self.unproven:
+            if self.asked == self.looks_started or now < self._look_allowed or self.unproven or self._doubt:
                 return False
             self.looks_started = self.asked
             self._look = self._full_look(jitter)
@@ -226,13 +239,14 @@ class FolderMirror:
         self._look = None
         return False
 
-    def _schedule(self, now: float) -> None:
+    def schedule(self, now: float) -> None:
+        """Ask for the looks whose time has come."""
         if self._periodic is not None and now >= self._periodic:
             self._periodic = None
             # Others may have changed the collection too: a periodic look believes nothing.
             self.ask_look("periodic", doubt=True)
-        ends = self.deletes.hold_ends
-        if ends is not None and self._look_started_at < ends <= self._clock.now().timestamp() and not self.looking:
+        wanted = self.deletes.look_wanted_at
+        if wanted is not None and wanted <= self._clock.now().timestamp() and not self.looking:
             self.ask_look("hold ended")
 
     def _full_look(self, jitter: float) -> Iterator[None]:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from clipwatch.clock import Clock
-from clipwatch.config import Config
+from clipwatch.config import Config, WatchConfig
 from clipwatch.errors import (
     ClipwatchError,
     CollectionMissing,
@@ -112,6 +112,8 @@ class Mirror:
         self.stopping = False
         self.on_folder: Callable[[FolderMirror], None] = lambda _: None
         """Called when a folder is there, before it is looked at: the moment to arm a watch."""
+        self.on_folder_gone: Callable[[str], None] = lambda _: None
+        """Called with a folder's name before it is closed by `reconfigure`: the moment to disarm its watch."""
         self._ensuring = False
         self._counted: dict[str, int] = {}
         self._file_bytes = int(config.limits.file_megabytes * 1_000_000)
@@ -141,7 +143,7 @@ class Mirror:
             on_decoded=self._decoded,
         )
 
-    def _new_folder(self, watch: Any, lock_fallback: Callable[[str], Any]) -> FolderMirror:
+    def _new_folder(self, watch: WatchConfig, lock_fallback: Callable[[str], Any]) -> FolderMirror:
         return FolderMirror(
             watch,
             limits=self.config.limits,
@@ -165,7 +167,8 @@ class Mirror:
         return content not in self.pipeline.not_reusable and self._content_points([content_key(content)])[0] > 0
 
     def _same_point(self, candidate: Candidate, content: str) -> bool:
-        ledger = self.folders[candidate.folder].ledger
+        folder = self.folders.get(candidate.folder)
+        ledger = folder.ledger if folder is not None else None
         known = ledger.get(point_uuid(candidate.folder, candidate.path)) if ledger is not None else None
         return known is not None and known.model == 0 and known.content == content_key(content)
 
@@ -182,6 +185,7 @@ class Mirror:
         for folder in self.folders.values():
             if folder.step_root(now):
                 self.on_folder(folder)
+            folder.schedule(now)
             self._load_ledger(folder)
             jitter = self._random.uniform(-0.25, 0.25)
             busy |= folder.step_look(now, jitter=jitter, until=now + LOOK_SLICE_SECONDS)
@@ -546,6 +550,41 @@ class Mirror:
                 folder.deletes.confirm()
                 wanted[name] = folder.ask_look("confirmed", urgent=True)
         return wanted
+
+    # -- other settings ------------------------------------------------------------------------------------------
+
+    def reconfigure(self, config: Config, *, limits: str) -> None:
+        """Take *config*, which has the same store, model and state; what is in hand goes on.
+
+        *limits*: what a rejection depends on beside the file. A folder that is no longer in *config* is let go of
+        and keeps its points.
+        """
+        before, self.config = self.config, config
+        judged_anew = (before.limits, before.image) != (config.limits, config.image)
+        self._notebook.judge_by(limits)
+        self._file_bytes = int(config.limits.file_megabytes * 1_000_000)
+        self.pipeline.reconfigure(config.batch)
+        folders: dict[str, FolderMirror] = {}
+        for watch in config.watch:
+            folder = self.folders.pop(watch.name, None)
+            if folder is None or folder.watch != watch or judged_anew:
+                folder = self._renewed(watch, folder)
+            folders[watch.name] = folder
+        for name, folder in self.folders.items():
+            self.on_folder_gone(name)
+            folder.close()
+        self.folders = folders
+
+    def _renewed(self, watch: WatchConfig, before: FolderMirror | None) -> FolderMirror:
+        if before is not None:
+            self.on_folder_gone(before.name)
+            before.close()
+        folder = self._new_folder(watch, self._lock_fallback)
+        folder.patient = True
+        if before is not None:
+            folder.take_over(before)
+        self._counted.pop(watch.name, None)
+        return folder
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

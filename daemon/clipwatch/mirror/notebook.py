@@ -101,6 +101,10 @@ class Notebook:
             ]
         return []
 
+    def judge_by(self, limits: str) -> None:
+        """Other limits from now on: what was rejected under the old ones is judged anew."""
+        self._limits = limits
+
     def reject(self, rejection: Rejection) -> None:
         """Remember it."""
         with self._noting():

@@ -427,13 +427,17 @@ class Pipeline:
                             item.point.payload,
                         )
                         shared.append(_Item(image.candidate, image.content, point, How.REUSED))
-                else:
+                elif followers:
                     self._decoded.extendleft(reversed(followers))
                     self._oldest_decoded = self._oldest_decoded or self._clock.monotonic()
             self.not_reusable.discard(item.content)
             self._finish(outcome)
         if shared:
             self._write(shared)
+
+    def reconfigure(self, batch: BatchConfig) -> None:
+        """Batches of another size from now on."""
+        self._batch = batch
 
     def settle(self) -> None:
         """From now on drop everything that has not reached the model; what has is still written."""

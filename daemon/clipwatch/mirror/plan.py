@@ -80,10 +80,10 @@ def hold_reason(*, points: int, gone: int, absent: int, deleted_lately: int, fra
 
 
 def has_grown(hold: Hold, reason: HoldReason | None, *, gone: int, points: int, fraction: float) -> bool:
-    """Whether so much has gone since the hold began that it would be held by itself: the wait starts anew."""
+    """Whether so much of the rest has gone since the hold began that it would be held by itself: it starts anew."""
     if reason is HoldReason.EVERYTHING_GONE and hold.reason != HoldReason.EVERYTHING_GONE:
         return True
-    return _is_unusual(gone - hold.points, points, fraction)
+    return _is_unusual(gone - hold.points, points - hold.points, fraction)
 
 
 def _is_unusual(gone: int, points: int, fraction: float) -> bool:

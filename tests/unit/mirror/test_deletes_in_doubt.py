@@ -1,0 +1,403 @@
+"""An absent folder is not an empty one: what is held, for how long, and how it ends by itself."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipwatch.config import LimitsConfig, WatchConfig
+from clipwatch.folder import scan
+from clipwatch.folder.beneath import open_beneath
+from support.mirrors import HOUR, Bench, bench, fill, picture, put, run_until
+
+
+@pytest.fixture(name="b")
+def _b(tmp_path: Path) -> Iterator[Bench]:
+    with bench(tmp_path) as made:
+        yield made
+
+
+def mirrored(b: Bench, number: int) -> None:
+    fill(b.folder, number)
+    b.start()
+    b.quiet()
+    b.assert_exact()
+
+
+def remove(b: Bench, first: int, last: int) -> list[str]:
+    names = [f"{seed:05d}.png" for seed in range(first, last)]
+    for name in names:
+        (b.folder / name).unlink()
+    return names
+
+
+def held(b: Bench) -> int:
+    return b.one.deletes.held
+
+
+def test_the_share_and_the_number_decide_together(b: Bench) -> None:
+    mirrored(b, 110)
+    b.touch(*remove(b, 0, 50))
+    b.quiet()
+    b.assert_exact()
+    assert b.now.counts.deleted == 50, "50 deletes are never an unusual share"
+    b.touch(*remove(b, 50, 61))
+    b.quiet()
+    assert held(b) == 11, "61 of 110 within the hold time are, in however many passes"
+    assert b.now.pending() == 0, "held ones are counted apart"
+
+
+def test_an_emptied_folder_is_held_however_small(b: Bench) -> None:
+    mirrored(b, 2)
+    remove(b, 0, 2)
+    b.look()
+    assert held(b) == 2
+    assert len(b.told.events("deletes.held")) == 1
+    assert b.store.count("images") == 2
+
+
+def test_a_folder_that_shares_no_file_with_its_points_is_held_while_new_files_are_stored(b: Bench) -> None:
+    mirrored(b, 3)
+    remove(b, 0, 3)
+    fill(b.folder, 4, first=50)
+    b.look()
+    assert b.store.count("images") == 7 or held(b) == 0
+    b.clock.jump(2 * HOUR)
+    b.quiet()
+    b.assert_exact()
+
+
+def test_many_small_passes_do_not_slip_under_the_share(b: Bench) -> None:
+    mirrored(b, 120)
+    deleted = 0
+    for start in range(0, 120, 10):
+        b.touch(*remove(b, start, start + 10))
+        b.quiet()
+        deleted = b.now.counts.deleted
+        b.clock.jump(60)
+        if held(b):
+            break
+    assert 50 <= deleted <= 60
+    assert held(b) == 10
+
+
+def test_deletes_of_long_ago_do_not_count(b: Bench) -> None:
+    mirrored(b, 120)
+    for start in range(0, 100, 20):
+        b.touch(*remove(b, start, start + 20))
+        b.quiet()
+        b.clock.jump(61 * 60)
+    b.quiet()
+    b.assert_exact()
+    assert b.told.events("deletes.held") == []
+
+
+def test_a_hold_ends_when_its_cause_does(b: Bench) -> None:
+    mirrored(b, 60)
+    b.folder.rename(b.folder.with_name("away"))
+    b.folder.mkdir()
+    b.look()
+    assert not b.one.available
+    b.clock.jump(3)
+    b.quiet()
+    assert held(b) == 60
+    b.folder.rmdir()
+    b.folder.with_name("away").rename(b.folder)
+    b.look()
+    b.clock.jump(3)
+    b.quiet()
+    assert held(b) == 0
+    assert b.now.counts.deleted == 0
+    b.assert_exact()
+
+
+def test_a_hold_ends_when_a_look_a_hold_time_later_agrees(b: Bench) -> None:
+    mirrored(b, 60)
+    remove(b, 0, 60)
+    b.look()
+    b.clock.jump(59 * 60)
+    b.look()
+    assert held(b) == 60
+    b.clock.jump(2 * 60)
+    b.quiet()
+    assert held(b) == 0
+    b.assert_exact()
+
+
+def test_a_hold_makes_its_own_look_where_there_are_no_periodic_ones(tmp_path: Path) -> None:
+    with bench(tmp_path, watch=WatchConfig(settle_seconds=0.0, rescan_minutes=0)) as b:
+        mirrored(b, 3)
+        b.touch(*remove(b, 0, 3))
+        b.quiet()
+        assert held(b) == 3
+        wait = b.now.step()
+        assert 3500 <= wait <= 3600
+        b.clock.jump(wait)
+        b.quiet()
+        b.assert_exact()
+
+
+def test_a_person_can_confirm(b: Bench) -> None:
+    mirrored(b, 60)
+    remove(b, 0, 59)
+    b.look()
+    assert held(b) == 59
+    b.now.confirm()
+    b.quiet()
+    b.assert_exact()
+    assert b.now.counts.deleted == 59
+
+
+def test_confirming_what_came_back_deletes_nothing(b: Bench) -> None:
+    mirrored(b, 3)
+    shutil.copytree(b.folder, b.folder.with_name("copy"))
+    remove(b, 0, 3)
+    b.look()
+    for file in b.folder.with_name("copy").iterdir():
+        shutil.copy2(file, b.folder)
+    b.now.confirm()
+    b.quiet()
+    b.assert_exact()
+    assert b.now.counts.deleted == 0
+
+
+def test_a_hold_survives_restarts_and_keeps_its_beginning(b: Bench) -> None:
+    mirrored(b, 60)
+    remove(b, 0, 60)
+    b.look()
+    began = b.one.deletes.hold
+    b.clock.jump(30 * 60)
+    b.stop()
+    b.start()
+    b.quiet()
+    assert b.one.deletes.hold == began
+    b.now.ask_looks("the collection is read anew")
+    b.quiet()
+    assert b.one.deletes.hold == began
+    b.clock.jump(31 * 60)
+    b.quiet()
+    b.assert_exact()
+
+
+def test_sync_from_cron_carries_a_hold_to_its_end(b: Bench) -> None:
+    fill(b.folder, 60)
+    b.sync()
+    remove(b, 0, 60)
+    put(b.folder, "new.png", picture(99))
+    for minutes in (0, 20, 40):
+        result = b.sync()
+        assert result["held"] == 60, f"after {minutes} minutes"
+        assert result["undone"]
+        b.clock.jump(20 * 60)
+    result = b.sync()
+    assert (result["held"], result["deleted"], result["undone"]) == (0, 60, [])
+    b.assert_exact()
+
+
+def test_confirm_without_a_daemon_carries_out_what_the_last_sync_held(b: Bench) -> None:
+    fill(b.folder, 60)
+    b.sync()
+    remove(b, 0, 60)
+    assert b.sync()["held"] == 60
+    b.start()
+    b.now.confirm()
+    b.quiet()
+    b.assert_exact()
+
+
+def test_a_lost_notebook_makes_a_hold_longer_never_shorter(b: Bench) -> None:
+    mirrored(b, 60)
+    remove(b, 0, 60)
+    b.look()
+    b.clock.jump(59 * 60)
+    b.stop()
+    (b.state / "notebook.sqlite").unlink()
+    b.start()
+    b.quiet()
+    b.clock.jump(59 * 60)
+    b.look()
+    assert held(b) == 60
+    b.clock.jump(2 * 60)
+    b.quiet()
+    b.assert_exact()
+
+
+def test_what_goes_while_others_are_held_waits_as_long_where_it_is_many(b: Bench) -> None:
+    """A disk that is lost in the last minute of a hold is not carried away with it."""
+    mirrored(b, 200)
+    remove(b, 0, 101)
+    b.look()
+    assert held(b) == 101
+    b.clock.jump(59 * 60)
+    remove(b, 101, 199)
+    b.look()
+    b.clock.jump(2 * 60)
+    b.quiet()
+    assert held(b) == 199
+    assert b.now.counts.deleted == 0
+    b.clock.jump(61 * 60)
+    b.quiet()
+    b.assert_exact()
+
+
+def test_a_clock_that_goes_back_makes_a_hold_no_longer_than_its_time(b: Bench) -> None:
+    mirrored(b, 60)
+    remove(b, 0, 60)
+    b.look()
+    b.stop()
+    b.clock._began -= 30 * 24 * HOUR
+    b.start()
+    b.quiet()
+    b.clock.jump(61 * 60)
+    b.quiet()
+    b.assert_exact()
+
+
+@pytest.mark.parametrize("trouble", ["away", "marker", "replaced"])
+def test_an_absent_or_replaced_folder_loses_nothing_and_comes_back_by_itself(tmp_path: Path, trouble: str) -> None:
+    watch = WatchConfig(settle_seconds=0.0, marker=".mounted" if trouble == "marker" else "")
+    with bench(tmp_path, watch=watch) as b:
+        b.folder.joinpath(".mounted").touch()
+        mirrored(b, 60)
+        away = b.folder.with_name("away")
+        if trouble == "marker":
+            (b.folder / ".mounted").unlink()
+            shutil.move(b.folder / "00001.png", tmp_path)
+        else:
+            b.folder.rename(away)
+        if trouble == "replaced":
+            b.folder.mkdir()
+        b.touch("00001.png")
+        b.touch_tree("")
+        b.clock.jump(1)
+        run_until(b.now, b.clock, lambda: not b.one.available or b.one.deletes.hold)
+        b.quiet()
+        assert b.store.count("images") == 60
+        if trouble == "marker":
+            shutil.move(tmp_path / "00001.png", b.folder)
+            (b.folder / ".mounted").touch()
+        else:
+            if trouble == "replaced":
+                b.folder.rmdir()
+            away.rename(b.folder)
+        b.clock.jump(5)
+        run_until(b.now, b.clock, lambda: b.one.available and b.now.quiet and not held(b))
+        b.assert_exact()
+        assert b.now.counts.deleted == 0
+        assert len(b.told.events("folder.unavailable")) <= 3
+
+
+def test_a_folder_that_goes_in_the_middle_of_a_look_proves_nothing(b: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(b.folder, 30, below="a/")
+    fill(b.folder, 30, first=30, below="b/")
+    b.start()
+    b.quiet()
+    away = b.folder.with_name("away")
+    read, listings = scan._Walk._read, 0
+
+    def read_and_go(self: Any, directory: bytes, opened: int) -> Any:
+        nonlocal listings
+        listings += 1
+        if listings == 2:
+            b.folder.rename(away)
+            b.folder.mkdir()
+        yield from read(self, directory, opened)
+
+    monkeypatch.setattr(scan._Walk, "_read", read_and_go)
+    b.now.ask_looks("test")
+    run_until(b.now, b.clock, lambda: listings >= 2)
+    monkeypatch.undo()
+    b.quiet()
+    assert b.store.count("images") == 60
+    b.folder.rmdir()
+    away.rename(b.folder)
+    b.clock.jump(5)
+    b.look()
+    run_until(b.now, b.clock, lambda: b.one.available and b.now.quiet and not held(b))
+    b.assert_exact()
+    assert b.now.counts.deleted == 0
+
+
+def test_a_directory_that_cannot_be_read_keeps_its_points_and_is_told_once_a_look(
+    b: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(b.folder, 3, below="locked/")
+    fill(b.folder, 3, first=10)
+    b.start()
+    b.quiet()
+    (b.folder / "locked").chmod(0)
+
+    def refuse(root: int, path: bytes, flags: int, *, follow_symlinks: bool) -> int:
+        if path == b"locked" or path.startswith(b"locked/"):
+            raise PermissionError(13, "Permission denied")
+        return open_beneath(root, path, flags, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(scan, "open_beneath", refuse)  # Root may read everything: refused where it is opened.
+    (b.folder / "00010.png").unlink()
+    put(b.folder, "new.png", picture(60))
+    b.look()
+    assert b.paths() == {
+        b"locked/00000.png",
+        b"locked/00001.png",
+        b"locked/00002.png",
+        b"00011.png",
+        b"00012.png",
+        b"new.png",
+    }
+    assert len(b.told.events("directory.unreadable")) == 1
+    monkeypatch.undo()
+    (b.folder / "locked").chmod(0o755)
+    (b.folder / "locked" / "00001.png").unlink()
+    b.look()
+    b.assert_exact()
+
+
+def test_more_renames_than_one_write_takes_go_on_while_others_are_held(b: Bench) -> None:
+    fill(b.folder, 60, first=5000)
+    fill(b.folder, 20, below="old/")
+    b.start()
+    b.quiet()
+    remove(b, 5000, 5060)
+    b.look()
+    assert held(b) == 60
+    (b.folder / "old").rename(b.folder / "new")
+    b.look()
+    assert held(b) == 60
+    assert b.store.count("images") == 80
+    assert b.inferences == 80
+
+
+def test_files_that_come_back_changed_are_no_longer_held(b: Bench) -> None:
+    mirrored(b, 4)
+    remove(b, 0, 4)
+    b.look()
+    assert held(b) == 4
+    fill(b.folder, 1, first=0)
+    put(b.folder, "00001.png", picture(40))
+    b.look()
+    assert held(b) == 0, "two of four gone is nothing unusual"
+    b.assert_exact()
+
+
+def test_limits_of_zero_mean_no_wait_and_no_tolerance(tmp_path: Path) -> None:
+    with bench(tmp_path, limits=LimitsConfig(delete_hold_minutes=0, delete_fraction=0)) as b:
+        mirrored(b, 60)
+        remove(b, 0, 55)
+        b.look()
+        b.quiet()
+        b.assert_exact()
+        assert len(b.told.events("deletes.held")) == 1, "one more look, at once"
+
+
+def test_points_whose_path_the_rules_no_longer_let_in_are_removed(tmp_path: Path) -> None:
+    with bench(tmp_path) as b:
+        fill(b.folder, 2)
+        put(b.folder, "a.jpg", picture(5))
+        b.sync()
+        b.watch = WatchConfig(settle_seconds=0.0, extensions=("jpg",))
+        b.sync()
+        assert b.paths() == {b"a.jpg"}

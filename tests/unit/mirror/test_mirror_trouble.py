@@ -1,0 +1,334 @@
+"""A store that fails, a program that dies: nothing spins, nothing is forgotten, nothing is blamed wrongly."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clipwatch.errors import RejectReason
+from clipwatch.mirror.mirror import Mirror
+from clipwatch.records import OpenedFile, Reason
+from clipwatch.store.contract import Store
+from support.faulty_proxy import Answer, FaultyProxy, LoseAnswer, Request, Reset, refusal, too_many, writes
+from support.mirrors import (
+    HOUR,
+    Bench,
+    FakeClock,
+    bench,
+    fill,
+    picture,
+    put,
+    retrying,
+    run_until,
+    shared_decoder,
+    tiny_encoder,
+)
+from support.stores import Told, drop_collection, shared_engine, store_config, store_on
+
+
+@contextlib.contextmanager
+def behind_proxy(directory: Path) -> Iterator[tuple[Bench, FaultyProxy]]:
+    """A bench whose store is retried, and fails as the proxy is told."""
+    engine, config = shared_engine(), store_config()
+    with FaultyProxy(engine.socket_path, socket=directory / "p.sock") as proxy:
+        assert proxy.socket_path is not None
+        inner = store_on(proxy.socket_path, config)
+        clock, told, stop, made = FakeClock(), Told(), threading.Event(), list[Bench]()
+        store: Store = retrying(inner, clock, told, lambda: made[0].mirror if made else None, stop)
+        try:
+            with bench(directory, store=store, clock=clock, told=told) as b:
+                made.append(b)
+                yield b, proxy
+                proxy.heal()
+                stop.set()
+        finally:
+            stop.set()
+            drop_collection(engine.socket_path, config.collection)
+            inner.close()
+
+
+FAULTS = {
+    "reset": Reset(),
+    "answer lost after the write": LoseAnswer(),
+    "500": Answer(500, b"oops"),
+    "503": refusal(503, "Service not ready"),
+    "429": too_many("2"),
+    "wrong JSON": Answer(200, b"<html>"),
+    "a proxy's 502": Answer(502, b"<html>bad gateway</html>"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_every_passing_fault_of_the_store_is_waited_out(tmp_path: Path, fault: Answer) -> None:
+    with behind_proxy(tmp_path) as (b, proxy):
+        fill(b.folder, 30)
+        b.start()
+        proxy.fail(fault, times=2)
+        proxy.fail(fault, when=writes, after=1, times=2)
+        b.quiet()
+        (b.folder / "00003.png").unlink()
+        put(b.folder, "new.png", picture(90))
+        proxy.fail(fault, times=3)
+        b.look()
+        b.assert_exact()
+        b.look()
+        b.assert_exact()
+
+
+def test_a_collection_that_is_dropped_is_made_again_and_filled(tmp_path: Path) -> None:
+    with bench(tmp_path) as b:
+        fill(b.folder, 12)
+        b.start()
+        b.quiet()
+        collection = b.store.info().collection
+        drop_collection(shared_engine().socket_path, collection)
+        put(b.folder, "new.png", picture(90))
+        b.touch("new.png")
+        b.quiet()
+        b.assert_exact()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_that_only_the_operator_ends_parks_writing_and_ends_by_itself(tmp_path: Path, status: int) -> None:
+    with behind_proxy(tmp_path) as (b, proxy):
+        fill(b.folder, 3)
+        b.start()
+        b.quiet()
+        proxy.fail(refusal(status, "Forbidden"), when=writes, times=None)
+        put(b.folder, "new.png", picture(90))
+        b.touch("new.png")
+        run_until(b.now, b.clock, lambda: not b.now.store_state.available)
+        assert b.now.store_state.trouble
+        assert b.now.pending() == 1
+        assert steps_without_a_pause(b.now, b.clock) < 10
+        assert len(b.told.events("store.rejected")) == 1
+        proxy.heal()
+        b.clock.jump(31)
+        b.quiet()
+        assert b.now.store_state.available
+        b.assert_exact()
+
+
+def test_a_store_that_is_away_makes_nothing_spin_and_nothing_grow(tmp_path: Path) -> None:
+    with behind_proxy(tmp_path) as (b, proxy):
+        fill(b.folder, 200)
+        b.start()
+        away = threading.Event()
+
+        def go(request: Request) -> None:
+            if writes(request) and not away.is_set():
+                proxy.fail(Answer(503), times=None)
+                away.set()
+
+        proxy.on_request = go
+        run_until(b.now, b.clock, away.is_set)
+        for _ in range(40):
+            run_briefly(b.now, b.clock)
+        assert steps_without_a_pause(b.now, b.clock) < 10
+        assert b.now.pipeline.in_flight <= 200
+        assert sum(b.now.pipeline.depths.values()) <= 6 * 25
+        proxy.on_request = None
+        proxy.heal()
+        b.quiet(60)
+        b.assert_exact()
+
+
+def run_briefly(mirror: Mirror, clock: FakeClock) -> None:
+    mirror.inbox.wake.clear()
+    wait = mirror.step()
+    mirror.inbox.wake.wait(min(wait, 0.02))
+
+
+def steps_without_a_pause(mirror: Mirror, clock: FakeClock) -> int:
+    """Of a hundred steps, how many asked for the next one at once although nothing had happened."""
+    spun = 0
+    for _ in range(100):
+        mirror.inbox.wake.clear()
+        wait = mirror.step()
+        if wait <= 0 and not mirror.inbox.wake.is_set():
+            spun += 1
+    return spun
+
+
+def test_a_poison_point_is_put_aside_and_its_batch_goes_on(tmp_path: Path) -> None:
+    with behind_proxy(tmp_path) as (b, proxy):
+        fill(b.folder, 25)
+        put(b.folder, "poison.png", picture(99))
+        proxy.fail(
+            refusal(400, "Wrong input: poison"), when=lambda r: writes(r) and b"poison.png" in r.body, times=None
+        )
+        b.start()
+        b.quiet()
+        assert [item.reason for item in b.one.rejected.values()] == [RejectReason.STORE_REFUSED]
+        assert b.store.count("images") == 25
+        proxy.heal()
+        b.look()
+        b.assert_exact()
+
+
+@pytest.mark.parametrize("counted", ["at the start", "after a delete"])
+def test_a_hold_whose_time_is_up_makes_nothing_spin_while_the_store_is_away(tmp_path: Path, counted: str) -> None:
+    with behind_proxy(tmp_path) as (b, proxy):
+        fill(b.folder, 3)
+        b.start()
+        b.quiet()
+        for file in b.folder.iterdir():
+            file.unlink()
+        b.look()
+        assert b.one.deletes.held == 3
+        proxy.fail(refusal(403, "Forbidden"), times=None)
+        b.now.ask_looks("test")
+        run_until(b.now, b.clock, lambda: not b.now.store_state.available)
+        b.clock.jump(2 * HOUR)
+        run_briefly(b.now, b.clock)
+        run_until(b.now, b.clock, lambda: b.now.store_state.parked_until > b.clock.seconds)
+        assert steps_without_a_pause(b.now, b.clock) < 10
+        proxy.heal()
+        b.clock.jump(31)
+        b.quiet()
+        b.assert_exact()
+
+
+# -- files that bring the program down --------------------------------------------------------------------
+
+
+def die_while_decoding(b: Bench, name: str) -> None:
+    """The program ends at the moment at which *name* is given to a decoder."""
+    reached = threading.Event()
+    decoder = shared_decoder(tiny_encoder().preprocessing)
+
+    def stop_there(opened: OpenedFile) -> None:
+        if opened.candidate.path == name.encode():
+            reached.set()
+            raise _Killed
+
+    decoder.before = stop_there
+    b.start()
+    try:
+        with pytest.raises(_Killed):
+            run_until(b.now, b.clock, lambda: False)
+    finally:
+        decoder.before = None
+        b.die()
+    assert reached.is_set()
+
+
+class _Killed(BaseException):
+    pass
+
+
+def test_a_file_that_was_being_decoded_at_two_deaths_is_put_aside_and_comes_back_by_itself(b: Bench) -> None:
+    fill(b.folder, 10)
+    put(b.folder, "evil.png", picture(90))
+    die_while_decoding(b, "evil.png")
+    die_while_decoding(b, "evil.png")
+    b.start()
+    b.quiet()
+    assert {path: item.reason for path, item in b.one.rejected.items()} == {b"evil.png": RejectReason.CRASHED}
+    assert b.store.count("images") == 10
+    b.stop()
+    b.start()
+    b.quiet()
+    assert b.one.rejected_images == 1, "a restart does not try it again at once"
+    b.clock.jump(61 * 60)
+    b.quiet()
+    b.assert_exact()
+    assert b.one.rejected == {}
+
+
+def test_who_was_beside_it_is_not_blamed(b: Bench) -> None:
+    fill(b.folder, 20)
+    for _ in range(4):
+        die_while_decoding(b, "00010.png")
+        b.start()
+        b.stop()
+    b.start()
+    b.quiet()
+    assert set(b.one.rejected) <= {b"00010.png"}
+    assert b.store.count("images") >= 19
+
+
+def test_suspects_go_one_by_one_and_none_waits_for_ever_behind_new_files(b: Bench) -> None:
+    fill(b.folder, 8)
+    die_while_decoding(b, "00007.png")
+    beside: list[int] = []
+    decoder = shared_decoder(tiny_encoder().preprocessing)
+    b.start()
+    news = iter(range(1000, 1100))
+
+    def count(opened: OpenedFile) -> None:
+        if opened.candidate.path < b"00008":
+            beside.append(b.now.pipeline.decoding)
+        put(b.folder, f"{(seed := next(news))}.png", picture(seed))
+        b.touch(f"{seed}.png")
+
+    decoder.before = count
+    run_until(b.now, b.clock, lambda: len(beside) >= 8)
+    decoder.before = None
+    assert set(beside) == {1}, "a suspect is alone in the decoders"
+    b.quiet()
+    b.assert_exact()
+
+
+def test_a_suspect_whose_content_is_known_does_not_stop_everything(b: Bench) -> None:
+    fill(b.folder, 3)
+    b.sync()
+    put(b.folder, "copy.png", picture(1))
+    put(b.folder, "new.png", picture(50))
+    die_while_decoding(b, "copy.png")
+    b.start()
+    b.quiet()
+    b.assert_exact()
+
+
+def test_an_end_in_good_order_blames_nobody(b: Bench) -> None:
+    fill(b.folder, 60)
+    for _ in range(3):
+        b.start()
+        run_until(b.now, b.clock, lambda: b.now.pipeline.decoding > 5)
+        b.stop()
+    b.start()
+    assert not b.now._suspects
+    b.quiet()
+    b.assert_exact()
+
+
+def test_stopping_takes_no_new_work_and_finishes_what_is_in_hand(b: Bench) -> None:
+    fill(b.folder, 100)
+    b.start()
+    run_until(b.now, b.clock, lambda: b.store.count("images") > 0 if b.now.store_state.ready else False)
+    b.now.stop()
+    run_until(b.now, b.clock, lambda: b.now.finished)
+    stored = b.now.counts.embedded
+    assert stored < 100
+    assert b.store.count("images") == stored, "what was acknowledged is there, and nothing is half done"
+
+
+@pytest.fixture(name="b")
+def _b(tmp_path: Path) -> Iterator[Bench]:
+    with bench(tmp_path) as made:
+        yield made
+
+
+def test_the_reasons_of_planned_work(b: Bench) -> None:
+    fill(b.folder, 2)
+    seen: list[Reason] = []
+    decoder = shared_decoder(tiny_encoder().preprocessing)
+    decoder.before = lambda opened: seen.append(opened.candidate.reason)
+    try:
+        b.start()
+        b.quiet()
+        put(b.folder, "00001.png", picture(9))
+        b.touch("00001.png")
+        b.quiet()
+        b.stop()
+        b.encoder = tiny_encoder(seed=6)
+        b.start()
+        b.quiet()
+    finally:
+        decoder.before = None
+    assert seen == [Reason.NEW] * 2 + [Reason.CHANGED] + [Reason.MODEL] * 2
