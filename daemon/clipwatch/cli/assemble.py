@@ -20,12 +20,12 @@ from clipwatch.config_file import LoadedConfig, api_key
 from clipwatch.errors import ClipwatchError, ConfigError, LockHeld
 
 if TYPE_CHECKING:
-    from clipwatch.image.pool import DecodePool
+    from clipwatch.image.pool import DecodePool, DecodeSettings
     from clipwatch.mirror.mirror import Mirror
     from clipwatch.model.encoder import VisionEncoder
     from clipwatch.model.text import TextEncoder
     from clipwatch.service.answers import Answers
-    from clipwatch.service.logs import RepeatLimiter
+    from clipwatch.service.logs import LogOutput, RepeatLimiter
     from clipwatch.store.retry import RetryingStore
 
 
@@ -38,6 +38,8 @@ class Context:
     limiter: RepeatLimiter
     json: bool
     clock: SystemClock = field(default_factory=SystemClock)
+    output: LogOutput | None = None
+    """How the log looks, where that may change."""
 
     @property
     def config(self) -> Config:
@@ -104,6 +106,7 @@ class Parts:
         self._text: TextEncoder | None = None
         self._query_pool: DecodePool | None = None
         self._pools: list[DecodePool] = []
+        self._answers: Answers | None = None
 
     def open_together(self) -> None:
         """Store and model at once: each spends its start waiting."""
@@ -171,14 +174,26 @@ class Parts:
 
     def decoder(self, known: Callable[[str], bool], *, workers: int | None = None) -> DecodePool:
         """Decode workers; *known* contents are not decoded."""
-        from clipwatch.image.pool import DecodePool, DecodeSettings
+        from clipwatch.image.pool import DecodePool
         from clipwatch.model.cores import usable_cores
 
-        config = self._context.config
-        settings = DecodeSettings.from_config(self.encoder.preprocessing, config.image, config.limits)
+        settings = self._decode_settings(self._context.config)
         pool = DecodePool(settings, workers=workers or usable_cores(), known=known, logger=self._context.logger)
         self._pools.append(pool)
         return pool
+
+    def _decode_settings(self, config: Config) -> DecodeSettings:
+        from clipwatch.image.pool import DecodeSettings
+
+        return DecodeSettings.from_config(self.encoder.preprocessing, config.image, config.limits)
+
+    def reconfigure(self, config: Config) -> None:
+        """Decode and answer by *config*, whose store and model are the same. Raises `ConfigError`, nothing changed."""
+        settings = self._decode_settings(config)
+        with self._lock:
+            for pool in self._pools:
+                pool.reconfigure(settings)
+        self.answers().reconfigure(config)
 
     def query_decoder(self) -> DecodePool:
         """Decodes whatever it is given; apart from the pipeline's, so that questions do not wait behind a backlog."""
@@ -188,7 +203,12 @@ class Parts:
             return self._query_pool
 
     def answers(self) -> Answers:
-        """Questions to these parts."""
+        """Questions to these parts; one object, however often it is asked for."""
+        if self._answers is None:
+            self._answers = self._new_answers()
+        return self._answers
+
+    def _new_answers(self) -> Answers:
         from clipwatch.service.answers import Answers
 
         # Who asks a question would rather hear no than wait until the store is back; the mirror would not.

@@ -154,7 +154,7 @@ def _context(arguments: argparse.Namespace) -> Any:
     loaded = load_config(arguments)
     from clipwatch.cli.assemble import Context
     from clipwatch.clock import SystemClock
-    from clipwatch.service.logs import make_logger
+    from clipwatch.service.logs import LogOutput, make_logger
 
     log = loaded.config.log
     # Commands for people say little by themselves; the daemon says what it does.
@@ -162,8 +162,9 @@ def _context(arguments: argparse.Namespace) -> Any:
     log_format = log.format
     if arguments.command != "run" and not loaded.given("log.format") and sys.stderr.isatty():
         log_format = "console"
-    logger, limiter = make_logger(format=log_format, level=level, clock=SystemClock())
-    return Context(loaded, logger, limiter, json=getattr(arguments, "json", False))
+    output = LogOutput(log_format, level)
+    logger, limiter = make_logger(format=log_format, level=level, clock=SystemClock(), output=output)
+    return Context(loaded, logger, limiter, json=getattr(arguments, "json", False), output=output)
 
 
 def load_config(arguments: argparse.Namespace) -> LoadedConfig:

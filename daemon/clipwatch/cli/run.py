@@ -12,19 +12,22 @@ from functools import partial
 from typing import Any
 
 from clipwatch import __version__
-from clipwatch.cli.assemble import Context, Parts, opened, quiet_libraries, state_lock
+from clipwatch.cli.assemble import Context, Parts, limits_key, opened, quiet_libraries, state_lock
 from clipwatch.cli.handlers import handlers, while_starting
+from clipwatch.cli.parser import load_config
 from clipwatch.cli.serve import serve_http
 from clipwatch.config import is_server
+from clipwatch.config_file import LoadedConfig
 from clipwatch.mirror.mirror import Mirror
 from clipwatch.service.control import ControlServer
 from clipwatch.service.daemon import Daemon, Stop, store_listener
 from clipwatch.service.http import HttpServer
 from clipwatch.service.liveness import Sign, mirror_signs
 from clipwatch.service.notify import Notifier
+from clipwatch.service.reload import reload
 
 
-def main(_arguments: argparse.Namespace, context: Context) -> int:
+def main(arguments: argparse.Namespace, context: Context) -> int:
     """Until SIGTERM or SIGINT."""
     config, logger = context.config, context.logger
     started = context.clock.monotonic()
@@ -73,6 +76,19 @@ def main(_arguments: argparse.Namespace, context: Context) -> int:
             status = partial(describe, daemon, parts, context, lambda: http)
             http = serve_http(daemon, parts, context, status)
             answers |= handlers(daemon, parts, context, status)
+
+            def take(loaded: LoadedConfig, changed: tuple[str, ...]) -> None:
+                nonlocal http
+                parts.reconfigure(loaded.config)
+                context.loaded = loaded
+                if context.output is not None:
+                    context.output.configure(loaded.config.log.format, loaded.config.log.level)
+                mirror.reconfigure(loaded.config, limits=limits_key(loaded.config))
+                if http is not None and any(key.startswith(("http.", "limits.")) for key in changed):
+                    http.close()
+                    http = serve_http(daemon, parts, context, status)
+
+            daemon.reload = lambda: reload(context.config, partial(load_config, arguments), take, logger)
             try:
                 daemon.run()
             finally:

@@ -84,6 +84,12 @@ class DecodePool:
         self._queued = 0
         self._worked_seconds = 0.0
 
+    def reconfigure(self, settings: DecodeSettings) -> None:
+        """Other settings from the next picture on: each worker is replaced before it takes one."""
+        recipe = settings.recipe()
+        with self._lock:
+            self._settings, self._recipe = settings, recipe
+
     def submit(self, opened: OpenedFile) -> Future[Outcome]:
         """Decode, first come first served. The descriptor is closed whatever happens."""
         return self._enqueue(opened)
@@ -238,7 +244,9 @@ class DecodePool:
 
     def _ready(self, lane: _Lane) -> tuple[WorkerProcess, dict[str, Any]]:
         """The lane's worker, a new one where there is none alive, and its walls."""
-        if lane.worker is not None and lane.worker.alive:
+        with self._lock:
+            told = self._recipe, self._settings.seconds
+        if lane.worker is not None and lane.worker.alive and lane.told == told:
             return lane.worker, lane.walls
         if lane.worker is not None:
             lane.worker.end()
@@ -246,7 +254,8 @@ class DecodePool:
         self._starts.check()
         try:
             lane.worker = WorkerProcess()
-            lane.walls = lane.worker.handshake(self._recipe, self._settings.seconds)
+            lane.walls = lane.worker.handshake(*told)
+            lane.told = told
         except OSError as error:
             lane.worker = None
             if self._closed:
@@ -264,6 +273,7 @@ class _Lane:
         self.worker: WorkerProcess | None = None
         self.walls: dict[str, Any] = {}
         self.since: float | None = None
+        self.told: tuple[Recipe, float] | None = None
         self.thread = threading.Thread(target=run, args=(self,), name=name, daemon=True)
         self.thread.start()
 

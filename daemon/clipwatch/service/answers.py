@@ -39,6 +39,10 @@ class Answers:
         self._config, self.store, self._encoder = config, store, encoder
         self._decoder, self._text = decoder, text
 
+    def reconfigure(self, config: Config) -> None:
+        """Answer by *config* from now on."""
+        self._config = config
+
     # -- search ------------------------------------------------------------------------------------------
 
     def search(self, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -96,17 +96,21 @@ class Daemon:
         """When the loop last turned, monotonic."""
         self._recent = RecentWork(usable_cores())
         mirror.on_folder = self._arm
+        mirror.on_folder_gone = self._disarm
 
     # -- watching ------------------------------------------------------------------------------------------
 
     def _arm(self, folder: FolderMirror) -> None:
         """The folder is there: watch it before it is looked at, so that nothing falls in between."""
-        watch = self._watches.get(folder.name)
-        if watch is not None:
-            watch.stop()
+        self._disarm(folder.name)
         watch = FolderWatch(folder.root, folder.rules, folder.watch, self.mirror.inbox, self._clock, self._logger)
         self._watches[folder.name] = watch
         watch.start()
+
+    def _disarm(self, name: str) -> None:
+        watch = self._watches.pop(name, None)
+        if watch is not None:
+            watch.stop()
 
     def _supervise(self, now: float) -> None:
         if now - self._supervised < self._supervise_seconds:
@@ -189,13 +193,13 @@ class Daemon:
             if not announced and all(f.available or f.trouble for f in self.mirror.folders.values()):
                 announced = True
                 self._logger.info("daemon.ready", seconds=round(now - self._started, 3))
-                self._notifier.ready("watching")
+                self._notifier.ready()
             self._supervise(now)
             if self._stop.reload.is_set():
                 self._stop.reload.clear()
                 self._notifier.reloading()
                 self.reload()
-                self._notifier.ready("watching")
+                self._notifier.ready()
             if wait > 0:
                 self._clock.wait(wake, min(wait, self._supervise_seconds))
         self._end()

@@ -99,6 +99,34 @@ def _journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
     return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
+class LogOutput:
+    """From which level on lines are written, and how they look; may change while they are."""
+
+    def __init__(self, format: str, level: str) -> None:  # noqa: A002 - the key's name
+        self.configure(format, level)
+
+    def configure(self, format: str, level: str) -> None:  # noqa: A002 - the key's name
+        """From the next line on."""
+        self._format, self._threshold = format, LEVELS[level]
+
+    def gate(self, _logger: Any, name: str, event: EventDict) -> EventDict:
+        """A processor: drop what is below the level."""
+        if LEVELS.get(name, LEVELS["error"]) < self._threshold:
+            raise structlog.DropEvent
+        return event
+
+    def renderer(self, *, colors: bool) -> Callable[[Any, str, EventDict], str]:
+        """A processor: the line."""
+        console = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=22, sort_keys=False)
+
+        def render(logger: Any, name: str, event: EventDict) -> str:
+            if self._format == "json":
+                return _json(logger, name, event)
+            return str(console(logger, name, _visible_values(logger, name, event)))
+
+        return render
+
+
 def make_logger(
     *,
     format: str,  # noqa: A002 - the key's name
@@ -106,24 +134,25 @@ def make_logger(
     clock: Clock,
     stream: TextIO | None = None,
     environment: Mapping[str, str] | None = None,
+    output: LogOutput | None = None,
 ) -> tuple[Any, RepeatLimiter]:
-    """A logger that knows nothing global, and its limiter."""
+    """A logger that knows nothing global, and its limiter. *output* lets the caller change format and level later."""
     target = stream or sys.stderr
     limiter = RepeatLimiter(clock)
-    processors: list[Any] = [limiter, structlog.processors.format_exc_info, _timestamp(lambda: datetime.now(UTC))]
-    if format == "json":
-        processors.append(_json)
-    else:
-        processors += [
-            _visible_values,
-            structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=22, sort_keys=False),
-        ]
+    output = output or LogOutput(format, level)
+    processors: list[Any] = [
+        output.gate,
+        limiter,
+        structlog.processors.format_exc_info,
+        _timestamp(lambda: datetime.now(UTC)),
+        output.renderer(colors=target.isatty()),
+    ]
     if _journal(target, os.environ if environment is None else environment):
         processors.append(lambda _logger, name, text: f"<{PRIORITY.get(name, 6)}>{text}")
     logger = structlog.wrap_logger(
         structlog.WriteLogger(target),
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS["debug"]),
         cache_logger_on_first_use=True,
     )
     return logger, limiter

@@ -32,9 +32,9 @@ class Notifier:
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
                 out.sendto("\n".join(assignments).encode(), self._address)
 
-    def ready(self, status: str) -> None:
+    def ready(self) -> None:
         """Start-up, or a reload, is done."""
-        self.send("READY=1", f"STATUS={status}")
+        self.send("READY=1")
 
     def reloading(self) -> None:
         """A reload begins."""
