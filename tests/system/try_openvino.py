@@ -1,0 +1,13 @@
+"""Runs inside the container: whether OpenVINO can infer under the restrictions that this process was given."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import numpy as np
+import openvino
+
+file = resources.files("clipwatch.model") / "demonstration" / "clip_vision.onnx"
+compiled = openvino.compile_model(str(file), "CPU")
+shape = [1 if dimension.is_dynamic else dimension.get_length() for dimension in compiled.input(0).partial_shape]
+assert np.isfinite(compiled(np.zeros(shape, np.float32))[0]).all()
