@@ -254,7 +254,8 @@ class FolderMirror:
         started = self._clock.monotonic()
         self._look_started_at = self._clock.now().timestamp()
         counts = LookCounts()
-        met_rejected: set[bytes] = set()
+        # What is rejected from here on may lie where the look has already been.
+        rejected, met_rejected = dict(self.rejected), set[bytes]()
         self._logger.info("scan.started", folder=self.name, reason=self._look_reason)
         if not self.check_root():
             self._abandon()
@@ -270,8 +271,9 @@ class FolderMirror:
         if not self.check_root():
             self._abandon()
             return
-        for path in self.rejected.keys() - met_rejected:
-            self._forget_rejection(path)
+        for path in rejected.keys() - met_rejected:
+            if self.rejected.get(path) is rejected[path]:
+                self._forget_rejection(path)
         self.unproven = self.ledger.unseen()
         counts.unseen = len(self.unproven)
         self.counts = counts

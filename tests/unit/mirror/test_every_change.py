@@ -15,6 +15,7 @@ from clipwatch.config import WatchConfig
 from clipwatch.records import OpenedFile
 from support.mirrors import (
     Bench,
+    FakeClock,
     assert_exact,
     bench,
     fill,
@@ -395,6 +396,24 @@ def test_a_rejected_file_is_told_once_and_not_read_again(b: Bench) -> None:
     b.assert_exact()
     assert decoder.submitted == before
     assert len(b.told.events("image.rejected")) == 1
+
+
+class BusyClock(FakeClock):
+    """Time passes with each glance at the clock, as it does where a folder is large."""
+
+    def monotonic(self) -> float:
+        self.seconds += 0.03
+        return self.seconds
+
+
+def test_what_is_rejected_while_a_look_is_under_way_stays_known(tmp_path: Path) -> None:
+    with bench(tmp_path, watch=WatchConfig(settle_seconds=0.0)) as b:
+        b.clock = BusyClock()
+        put(b.folder, "bad.png", b"")
+        for number in range(40):
+            (b.folder / f"directory-{number}").mkdir()
+        result = b.sync()
+        assert (result["images"], result["rejected"]) == (1, 1)
 
 
 def test_a_rejected_file_that_goes_is_forgotten(b: Bench) -> None:
