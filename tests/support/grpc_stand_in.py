@@ -129,6 +129,20 @@ class _Collections(messages.CollectionsServicer):
     def Delete(self, request: Any, context: Any) -> Any:  # noqa: N802
         return messages.CollectionOperationResponse(result=self._backend.delete_collection(request.collection_name))
 
+    def List(self, request: Any, context: Any) -> Any:  # noqa: N802
+        names = [item.name for item in self._backend.get_collections().collections]
+        return messages.ListCollectionsResponse(
+            collections=[messages.CollectionDescription(name=name) for name in names]
+        )
+
+    def ListAliases(self, request: Any, context: Any) -> Any:  # noqa: N802
+        aliases = self._backend.get_aliases().aliases
+        return messages.ListAliasesResponse(aliases=[RestToGrpc.convert_alias_description(item) for item in aliases])
+
+    def UpdateAliases(self, request: Any, context: Any) -> Any:  # noqa: N802
+        actions = [GrpcToRest.convert_alias_operations(action) for action in request.actions]
+        return messages.CollectionOperationResponse(result=self._backend.update_collection_aliases(actions))
+
 
 class _Points(messages.PointsServicer):
     def __init__(self, backend: QdrantClient) -> None:

@@ -20,12 +20,15 @@ from clipwatch.config_file import LoadedConfig, api_key
 from clipwatch.errors import ClipwatchError, ConfigError, LockHeld
 
 if TYPE_CHECKING:
+    from clipwatch.cli.old_model import Remembered
     from clipwatch.image.pool import DecodePool, DecodeSettings
     from clipwatch.mirror.mirror import Mirror
     from clipwatch.model.encoder import VisionEncoder
     from clipwatch.model.text import TextEncoder
+    from clipwatch.records import Preprocessing
     from clipwatch.service.answers import Answers
     from clipwatch.service.logs import LogOutput, RepeatLimiter
+    from clipwatch.store.rebuild import Rebuild
     from clipwatch.store.retry import RetryingStore
 
 
@@ -97,15 +100,20 @@ class Parts:
         stop: threading.Event,
         give_up_seconds: float | None,
         on_state: Callable[[bool, str], None] = lambda _available, _reason: None,
+        rebuild: bool = False,
     ) -> None:
-        self._context = context
+        """*rebuild*: a person wants the collection built anew, beside the old one."""
+        self._context, self._asked = context, rebuild
         self._stop, self._give_up, self._on_state = stop, give_up_seconds, on_state
         self._lock = threading.RLock()
         self._store: RetryingStore | None = None
+        self._rebuild: Rebuild | None = None
         self._encoder: VisionEncoder | None = None
         self._text: TextEncoder | None = None
         self._query_pool: DecodePool | None = None
-        self._pools: list[DecodePool] = []
+        self._pools: list[tuple[DecodePool, Preprocessing | None]] = []
+        """Each with the preprocessing of another model than ours, where that is its work."""
+        self._folders = [watch.name for watch in context.config.watch]
         self._answers: Answers | None = None
 
     def open_together(self) -> None:
@@ -123,12 +131,20 @@ class Parts:
         """The collection, with retries."""
         if self._store is None:
             from clipwatch.store.open import open_store
+            from clipwatch.store.rebuild import Rebuild
             from clipwatch.store.retry import RetryingStore
 
             config, context = self._context.config, self._context
             key = api_key(config.store, os.environ)
             make_state_directory(context.state)
             inner = open_store(config.store, api_key=key, runtime=context.state, logger=context.logger)
+            self._rebuild = Rebuild(
+                inner,
+                folders=lambda: self._folders,
+                asked=self._asked,
+                fingerprint=lambda: self.encoder.fingerprint,
+                logger=context.logger,
+            )
             self._store = RetryingStore(
                 inner,
                 stop=self._stop,
@@ -138,6 +154,22 @@ class Parts:
                 on_state=self._on_state,
             )
         return self._store
+
+    @property
+    def rebuild(self) -> Rebuild:
+        """Which collection is written to, and which one is shown."""
+        store = self.store
+        assert self._rebuild is not None and store  # noqa: S101, PT018 - made together
+        return self._rebuild
+
+    @property
+    def front(self) -> RetryingStore:
+        """The collection that is shown; another than `store` only while one is built beside it."""
+        return self.store.over(self.rebuild.front)
+
+    def place(self) -> None:
+        """Find out, for who only reads, which collection that is."""
+        self.store.attempt("place", partial(self.rebuild.place, self.encoder.width, writing=False))
 
     @property
     def encoder(self) -> VisionEncoder:
@@ -172,27 +204,34 @@ class Parts:
                 self._text = load_text_encoder(self.encoder, self._context.config.model)
         return self._text.encode(texts)
 
-    def decoder(self, known: Callable[[str], bool], *, workers: int | None = None) -> DecodePool:
+    def decoder(
+        self,
+        known: Callable[[str], bool],
+        *,
+        workers: int | None = None,
+        preprocessing: Preprocessing | None = None,
+    ) -> DecodePool:
         """Decode workers; *known* contents are not decoded."""
         from clipwatch.image.pool import DecodePool
         from clipwatch.model.cores import usable_cores
 
-        settings = self._decode_settings(self._context.config)
+        settings = self._decode_settings(self._context.config, preprocessing)
         pool = DecodePool(settings, workers=workers or usable_cores(), known=known, logger=self._context.logger)
-        self._pools.append(pool)
+        self._pools.append((pool, preprocessing))
         return pool
 
-    def _decode_settings(self, config: Config) -> DecodeSettings:
+    def _decode_settings(self, config: Config, preprocessing: Preprocessing | None) -> DecodeSettings:
         from clipwatch.image.pool import DecodeSettings
 
-        return DecodeSettings.from_config(self.encoder.preprocessing, config.image, config.limits)
+        return DecodeSettings.from_config(preprocessing or self.encoder.preprocessing, config.image, config.limits)
 
     def reconfigure(self, config: Config) -> None:
         """Decode and answer by *config*, whose store and model are the same. Raises `ConfigError`, nothing changed."""
-        settings = self._decode_settings(config)
         with self._lock:
-            for pool in self._pools:
-                pool.reconfigure(settings)
+            settings = [(pool, self._decode_settings(config, preprocessing)) for pool, preprocessing in self._pools]
+            for pool, changed in settings:
+                pool.reconfigure(changed)
+        self._folders = [watch.name for watch in config.watch]
         self.answers().reconfigure(config)
 
     def query_decoder(self) -> DecodePool:
@@ -209,6 +248,7 @@ class Parts:
         return self._answers
 
     def _new_answers(self) -> Answers:
+        from clipwatch.cli.old_answers import OldAnswers
         from clipwatch.service.answers import Answers
 
         # Who asks a question would rather hear no than wait until the store is back; the mirror would not.
@@ -217,23 +257,48 @@ class Parts:
             if self._give_up is not None
             else self.store.patient_for(self._context.config.store.timeout_seconds)
         )
+        if self._give_up is not None:
+            self.place()
+        front = store.over(self.rebuild.front)
         return Answers(
             self._context.config,
             store=store,
             encoder=self.encoder,
             decoder=self.query_decoder,
             text=self.text_rows,
+            front=front,
+            before=OldAnswers(
+                self._context.config,
+                rebuild=self.rebuild,
+                front=front,
+                target=store,
+                fingerprint=self.encoder.fingerprint,
+                find=partial(self._old_model, front),
+                decoder=lambda preprocessing: self.decoder(lambda _: False, workers=1, preprocessing=preprocessing),
+            ),
         )
+
+    def _old_model(self, front: RetryingStore) -> tuple[VisionEncoder, Remembered] | None:
+        def points_of(model: str) -> int:
+            return front.count(model=model)
+
+        from clipwatch.cli.old_model import find_old
+
+        context = self._context
+        return find_old(context.state, self.encoder.fingerprint, points_of, context.logger)
 
     def mirror(self) -> Mirror:
         """The mirror of all configured folders; the caller holds the state directory's lock."""
+        from clipwatch.cli.old_model import remember
         from clipwatch.folder.inbox import Inbox
         from clipwatch.mirror.mirror import Mirror
         from clipwatch.mirror.notebook import Notebook
+        from clipwatch.mirror.switchover import Switchover
 
         context = self._context
+        remember(context.state, self.encoder, context.config.model, context.logger)
         notebook = Notebook(context.state / "notebook.sqlite", limits=limits_key(context.config), logger=context.logger)
-        return Mirror(
+        mirror = Mirror(
             context.config,
             store=self.store,
             encoder=self.encoder,
@@ -244,15 +309,18 @@ class Parts:
             logger=context.logger,
             lock_fallback=partial(_lock_fallback, context.state),
         )
+        patiently = partial(self.store.attempt, "switch")
+        Switchover(mirror, self.rebuild, patiently=patiently, clock=context.clock, logger=context.logger)
+        return mirror
 
     @property
     def decoding_since(self) -> float | None:
         """Since which monotonic moment the picture that takes longest is worked on; None when none is."""
-        return min((since for pool in self._pools if (since := pool.busy_since) is not None), default=None)
+        return min((since for pool, _ in self._pools if (since := pool.busy_since) is not None), default=None)
 
     def close(self) -> None:
         """Let go of everything that was opened."""
-        for pool in self._pools:
+        for pool, _ in self._pools:
             pool.close(wait_seconds=1)
         if self._store is not None:
             self._store.close()
@@ -280,9 +348,11 @@ def opened(
     stop: threading.Event | None = None,
     give_up_seconds: float | None,
     on_state: Callable[[bool, str], None] = lambda _available, _reason: None,
+    rebuild: bool = False,
 ) -> Iterator[Parts]:
     """Parts that are closed whatever happens."""
-    parts = Parts(context, stop=stop or threading.Event(), give_up_seconds=give_up_seconds, on_state=on_state)
+    stop = stop or threading.Event()
+    parts = Parts(context, stop=stop, give_up_seconds=give_up_seconds, on_state=on_state, rebuild=rebuild)
     try:
         yield parts
     finally:

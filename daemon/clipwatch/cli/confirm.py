@@ -35,6 +35,7 @@ def _by_itself(context: Context) -> int:
             for folder in mirror.folders.values():
                 if folder.deletes.hold is not None:
                     folder.deletes.confirm()
+            mirror.vouched = True
             before = mirror.counts.deleted
             run_to_quiet(mirror, context.clock, stop=stop, progress=lambda _counts, _pending: None)
             return mirror.counts.deleted - before

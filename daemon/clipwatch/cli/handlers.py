@@ -50,12 +50,16 @@ def handlers(
         return answers.verify(deep=bool(request.get("deep")))
 
     def export_points(request: dict[str, Any]) -> Answer:
-        yield from export(parts.store, vectors=bool(request.get("vectors")))
+        yield from export(parts.front, vectors=bool(request.get("vectors")))
         return {}
 
     def forget_folder(request: dict[str, Any]) -> Answer:
         yield from ()
-        return forget(context.config, parts.store, str(request.get("name", "")))
+        name = str(request.get("name", ""))
+        answer = forget(context.config, parts.front, name)
+        if parts.rebuild.under_way:
+            parts.store.delete_folder(name)
+        return answer
 
     def plan(_request: dict[str, Any]) -> Answer:
         for watch in context.config.watch:

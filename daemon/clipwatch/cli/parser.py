@@ -36,9 +36,12 @@ def build_parser() -> argparse.ArgumentParser:
             sub.add_argument("--json", action="store_true", help="one JSON document on stdout")
         return sub
 
-    command("run", "the daemon: scan, then watch, until SIGTERM or SIGINT", json=False)
+    anew = "build the collection anew, beside the old one, which answers until that is complete"
+    sub = command("run", "the daemon: scan, then watch, until SIGTERM or SIGINT", json=False)
+    sub.add_argument("--rebuild", action="store_true", help=anew)
     sub = command("sync", "one scan to completion, then exit")
     sub.add_argument("--dry-run", action="store_true", help="print the plan with its reasons, change nothing")
+    sub.add_argument("--rebuild", action="store_true", help=anew)
     sub = command("verify", "compare folder and collection, change nothing")
     sub.add_argument("--deep", action="store_true", help="by content, and by embedding a sample anew")
     sub = command("search", "the nearest images to words or a picture")
@@ -59,6 +62,10 @@ def build_parser() -> argparse.ArgumentParser:
     command("confirm", "carry out deletes that are held")
     sub = command("forget", "delete the points of a folder name that is no longer in the configuration")
     sub.add_argument("name", metavar="NAME")
+    sub = command("migrate", "copy the collection into another store, without inference")
+    sub.add_argument("--to", required=True, metavar="URL", help="embedded:DIRECTORY, or a server's address")
+    sub.add_argument("--collection", metavar="NAME", help="another name there (the same)")
+    sub.add_argument("--api-key-file", metavar="FILE", help="the key of that server")
     command("check", "a doctor: what is wrong, and the cure")
     sub = command("model", "the models it knows; get, look at or make one")
     _model_commands(sub)
@@ -118,6 +125,7 @@ MODULES = {
     "model": "model",
     "config": "config",
     "service": "service",
+    "migrate": "migrate",
 }
 
 

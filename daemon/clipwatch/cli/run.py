@@ -56,7 +56,9 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
         listener = store_listener(mirror_of)
         with (
             closing(control),
-            opened(context, stop=stop.requested, give_up_seconds=None, on_state=listener) as parts,
+            opened(
+                context, stop=stop.requested, give_up_seconds=None, on_state=listener, rebuild=arguments.rebuild
+            ) as parts,
         ):
             with notifier.loading("opening the store and the model"):
                 parts.open_together()
@@ -116,6 +118,10 @@ def describe(daemon: Daemon, parts: Parts, context: Context, http: Callable[[], 
     result["store"]["kind"] = "server" if is_server(context.config.store.url) else "embedded"
     result["store"]["retries"] = parts.store.retries
     result["store"]["unavailable_seconds"] = round(parts.store.seconds_unavailable, 3)
+    if parts.rebuild.under_way:
+        done, of = result["points"], parts.rebuild.old_points
+        held = daemon.mirror.doubt
+        result["rebuild"] = {"collection": parts.rebuild.target, "done": done, "of": max(done, of), "held": held}
     server = http()
     result["http"] = server.describe() if server is not None else {}
     return result

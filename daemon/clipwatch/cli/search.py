@@ -33,11 +33,10 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
     if not result["hits"]:
         print("Nothing found: the collection is empty, or nothing matches the filter.", file=sys.stderr)
     if "partial" in result:
-        partial = result["partial"]
-        print(
-            f"A model change is under way: {partial['done']} of {partial['of']} images are searched so far.",
-            file=sys.stderr,
-        )
+        so_far = "{done} of {of} images".format(**result["partial"])
+        old = f"The collection is being built anew, {so_far} so far; these are answers of the old one and its model."
+        mixed = f"A model change is under way: {so_far} are searched so far."
+        print(old if result["partial"].get("old") else mixed, file=sys.stderr)
     return 0
 
 

@@ -26,7 +26,7 @@ def serve_http(daemon: Daemon, parts: Parts, context: Context, status: Callable[
         healthy=view.healthy,
         search=answers.search,
         image=image_opener(
-            answers.store,
+            answers.front,
             lambda: [folder.watch for folder in list(daemon.mirror.folders.values())],
             file_bytes=file_bytes,
         ),

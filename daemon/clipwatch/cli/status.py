@@ -52,6 +52,9 @@ def _print(status: dict[str, Any]) -> None:
         print(f"  model {model['name']}{demonstration}: {model['width']} wide, {model.get('engine', '')}")
     trouble = f": {visible(store['trouble'])}" if store.get("trouble") else ""
     print(f"  store {store['address']} / {store['collection']}{trouble}")
+    if "rebuild" in status:
+        held = f"; {visible(status['rebuild']['held'])}" if status["rebuild"]["held"] else ""
+        print("  building {collection} anew beside it: {done} of {of} images".format(**status["rebuild"]) + held)
     for folder in status["watch"]:
         how = f" by {folder['backend']}" if folder.get("backend") else ""
         print(f"  folder {folder['name']} ({visible(folder['path'])}): {folder['state']}{how}")

@@ -17,10 +17,11 @@ from clipwatch.errors import StoreUnavailable
 def main(arguments: argparse.Namespace, context: Context) -> int:
     """Exit 1 where something was left undone."""
     if arguments.dry_run:
-        return _dry_run(context)
+        return _dry_run(context, rebuild=arguments.rebuild)
     with _Progress(context.json) as progress:
-        answer = ask_daemon(context, {"command": "sync"})
-        result = _by_itself(context, progress) if answer is None else _by_daemon(answer, progress)
+        # A daemon that runs has chosen its collection: `sync --rebuild` beside it is refused by its lock.
+        answer = None if arguments.rebuild else ask_daemon(context, {"command": "sync"})
+        result = _by_itself(context, progress, arguments.rebuild) if answer is None else _by_daemon(answer, progress)
     undone = result.pop("undone", [])
     for sentence in undone:
         print(f"clipwatch: {sentence}", file=sys.stderr)
@@ -44,7 +45,7 @@ def _by_daemon(answer: Any, progress: _Progress) -> dict[str, Any]:
             return result
 
 
-def _by_itself(context: Context, progress: _Progress) -> dict[str, Any]:
+def _by_itself(context: Context, progress: _Progress, rebuild: bool) -> dict[str, Any]:
     from clipwatch.service.sync import run_to_quiet
 
     quiet_libraries(context.logger)
@@ -53,7 +54,7 @@ def _by_itself(context: Context, progress: _Progress) -> dict[str, Any]:
         signal.signal(number, lambda *_: os._exit(1) if stop.is_set() else stop.set())
     with (
         state_lock(context.state),
-        opened(context, stop=stop, give_up_seconds=context.config.store.timeout_seconds) as parts,
+        opened(context, stop=stop, give_up_seconds=context.config.store.timeout_seconds, rebuild=rebuild) as parts,
     ):
         parts.open_together()
         mirror = parts.mirror()
@@ -104,12 +105,12 @@ class _Progress:
             self._bar.close()
 
 
-def _dry_run(context: Context) -> int:
+def _dry_run(context: Context, *, rebuild: bool) -> int:
     """The plan with its reasons, made from folder and collection alone."""
     from clipwatch.mirror.dry_run import plan_folder
 
     plan: list[dict[str, Any]] = []
-    with opened(context, give_up_seconds=context.config.store.timeout_seconds) as parts:
+    with opened(context, give_up_seconds=context.config.store.timeout_seconds, rebuild=rebuild) as parts:
         answer = ask_daemon(context, {"command": "plan"})
         if answer is not None:
             while True:
@@ -118,6 +119,8 @@ def _dry_run(context: Context) -> int:
                 except StopIteration:
                     break
         else:
+            parts.open_together()
+            parts.place()
             for watch in context.config.watch:
                 plan += plan_folder(watch, parts.store, parts.encoder.fingerprint, context.config.limits)
     if context.json:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from clipwatch.clock import Clock
 from clipwatch.config import Config, WatchConfig
@@ -44,6 +44,8 @@ DELETES_PER_WRITE: Final = 500
 PATHS_PER_READ: Final = 1000
 PARKED_SECONDS: Final = 30.0
 """How long writing rests after the store refused for a reason that only the operator can remove."""
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -112,6 +114,12 @@ class Mirror:
         self.stopping = False
         self.on_folder: Callable[[FolderMirror], None] = lambda _: None
         """Called when a folder is there, before it is looked at: the moment to arm a watch."""
+        self.on_exact: Callable[[], None] = lambda: None
+        """Called once after each round of looks, when every folder is there and nothing is left to do."""
+        self.doubt = ""
+        """Why the collection that is exact is not shown yet; it ends by itself, or when a person vouches."""
+        self.vouched = False
+        self._exact_looks: tuple[int, ...] = ()
         self.on_folder_gone: Callable[[str], None] = lambda _: None
         """Called with a folder's name before it is closed by `reconfigure`: the moment to disarm its watch."""
         self._ensuring = False
@@ -196,6 +204,7 @@ class Mirror:
         for folder in self.folders.values():
             self._delete(folder, now)
             self._count_exactly(folder)
+        self._tell_exact(now)
         return 0.0 if busy else self._idle_seconds(now)
 
     def _idle_seconds(self, now: float) -> float:
@@ -538,6 +547,31 @@ class Mirror:
         else:
             self._logger.info("collection.counted", folder=folder.name, points=answer, exact=True)
 
+    def _tell_exact(self, now: float) -> None:
+        looks = tuple(folder.looks for folder in self.folders.values())
+        if (
+            looks != self._exact_looks
+            and self._may_write(now)
+            and self.quiet
+            and all(folder.available for folder in self.folders.values())
+        ):
+            self._exact_looks = looks
+            self.on_exact()
+
+    def ask_store(self, call: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Have *call* made where all writes are; *then* hears its answer here, unless the store has none.
+
+        A call that failed is the business of `on_exact` once more.
+        """
+
+        def take(answer: T | ClipwatchError) -> None:
+            if self._is_well(answer) and not isinstance(answer, ClipwatchError):
+                then(answer)
+            else:
+                self._exact_looks = ()
+
+        self.writer.run(partial(self._asked, call), take)
+
     def ask_looks(self, reason: str) -> dict[str, int]:
         """Have all folders compared; for each the number its `looks` must reach."""
         return {name: folder.ask_look(reason, doubt=True, urgent=True) for name, folder in self.folders.items()}
@@ -545,9 +579,11 @@ class Mirror:
     def confirm(self) -> dict[str, int]:
         """A person vouches for the deletes that are held; a look finds out once more what is really gone."""
         wanted = {}
+        self.vouched = self.vouched or bool(self.doubt)
         for name, folder in self.folders.items():
             if folder.deletes.hold is not None:
                 folder.deletes.confirm()
+            if folder.deletes.hold is not None or self.doubt:
                 wanted[name] = folder.ask_look("confirmed", urgent=True)
         return wanted
 
@@ -574,6 +610,7 @@ class Mirror:
             self.on_folder_gone(name)
             folder.close()
         self.folders = folders
+        self._exact_looks = ()
 
     def _renewed(self, watch: WatchConfig, before: FolderMirror | None) -> FolderMirror:
         if before is not None:

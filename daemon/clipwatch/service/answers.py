@@ -6,6 +6,7 @@ import base64
 import binascii
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +24,18 @@ from clipwatch.store.contract import Store
 MOST_HITS: Final = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The collection as it was, shown while another one is built: *done* images *of* so many are in that.
+
+    *answers*: by the model that made the old one; None where that is no longer to be had.
+    """
+
+    done: int
+    of: int
+    answers: Answers | None
+
+
 class Answers:
     """Searches, exports and comparisons. Safe to use from several threads."""
 
@@ -34,9 +47,15 @@ class Answers:
         encoder: Encoder,
         decoder: Callable[[], Decoder],
         text: Callable[[Sequence[str]], Any],
+        front: Store | None = None,
+        before: Callable[[], Before | None] = lambda: None,
     ) -> None:
-        """*decoder* decodes whatever it is given; *text* turns words into unit rows, or raises `ModelError`."""
+        """*decoder* decodes whatever it is given; *text* turns words into unit rows, or raises `ModelError`.
+
+        *front*: the collection that is shown, where it is not *store*. *before*: what answers instead, now.
+        """
         self._config, self.store, self._encoder = config, store, encoder
+        self.front, self._before = front or store, before
         self._decoder, self._text = decoder, text
 
     def reconfigure(self, config: Config) -> None:
@@ -51,6 +70,9 @@ class Answers:
         *request*: `plus` and `minus`, lists of `{"text": …}` or `{"image": a file's bytes, or base64 of them}`;
         `limit`; `filter`.
         """
+        before = self._before()
+        if before is not None:
+            return _from_before(before, request)
         limit = int(request.get("limit", 10))
         if not 1 <= limit <= MOST_HITS:
             raise ConfigError(f"The limit must be between 1 and {MOST_HITS}, not {limit}.")
@@ -129,6 +151,18 @@ class Answers:
             deep=deep,
             step=step,
         )
+
+
+def _from_before(before: Before, request: Mapping[str, Any]) -> dict[str, Any]:
+    if before.answers is None:
+        raise ClipwatchError(
+            f"The collection is being built anew for another model, {before.done} of {before.of} images so far, and "
+            "the model that made the old one is no longer there to search with.",
+            hint="Search again when it is done, or put the old model file back where it was.",
+        )
+    answer = before.answers.search(request)
+    answer["partial"] = {"done": before.done, "of": before.of, "old": True}
+    return answer
 
 
 def export(store: Store, *, vectors: bool) -> Iterator[dict[str, Any]]:

@@ -41,6 +41,8 @@ class SyncRequest:
             return False
         self.result = self.counts()
         self.undone = [f.trouble for f in folders.values() if not f.available]
+        if self._mirror.doubt:
+            self.undone.append(self._mirror.doubt)
         for folder in folders.values():
             if folder.deletes.held:
                 self.undone.append(

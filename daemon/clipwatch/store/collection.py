@@ -69,6 +69,13 @@ def check_shape(info: models.CollectionInfo, width: int, collection: str) -> Non
         )
 
 
+def width_of(info: models.CollectionInfo) -> int | None:
+    """The width of the one plain vector under cosine; None for any other shape."""
+    vectors = info.config.params.vectors
+    plain = isinstance(vectors, models.VectorParams) and vectors.distance is models.Distance.COSINE
+    return vectors.size if plain and isinstance(vectors, models.VectorParams) else None
+
+
 def check_version(version: str, address: str) -> None:
     """Raise `ConfigError` for a server that is too old; a version that cannot be read is given a chance."""
     match = re.match(r"v?(\d+)\.(\d+)", version)

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipwatch.config import StoreConfig, is_server
-from clipwatch.store.contract import Store
 
 if TYPE_CHECKING:
     from clipwatch.store.qdrant import QdrantStore
 
 
-def open_store(config: StoreConfig, *, api_key: str, runtime: Path, logger: Any) -> Store:
+def open_store(config: StoreConfig, *, api_key: str, runtime: Path, logger: Any) -> QdrantStore:
     """The store of *config*; the embedded engine is started, with its socket below *runtime*.
 
     A server is not spoken to yet. Raises `LockHeld` where another process has the embedded store, and

@@ -7,9 +7,12 @@ wait, and count only when the store says `completed`.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from qdrant_client import QdrantClient, models
@@ -73,10 +76,63 @@ class QdrantStore:
         self._revive = revive
         self._closing = closing
         self._width: int | None = None
-        self._closed = False
+        self._closed = threading.Event()
+        self._owns_client = True
+        self.placing: Callable[[int], None] = lambda _width: None
+        """Called by `ensure` before anything else: the moment to choose the collection (`speak_of`)."""
+
+    # -- which collection -----------------------------------------------------------------------------------
+
+    @property
+    def collection(self) -> str:
+        """The name, or alias, of the one that is spoken of."""
+        return self._name
+
+    def speak_of(self, collection: str) -> None:
+        """From now on mean this collection of the same store."""
+        self._name, self._width = collection, None
+        self._origin = replace(self._origin, collection=collection)
+
+    def beside(self, collection: str) -> QdrantStore:
+        """Another collection of the same store, over the same client, which stays ours to close."""
+        other = copy.copy(self)
+        other._owns_client = False
+        other.placing = lambda _width: None
+        other.speak_of(collection)
+        return other
+
+    def collections(self) -> frozenset[str]:
+        """The names of all collections that we may see; aliases are none."""
+        answer = self._call("collections", lambda c: c.get_collections())
+        return frozenset(item.name for item in answer.collections)
+
+    def aliases(self) -> dict[str, str]:
+        """Every alias that we may see, with the collection behind it."""
+        answer = self._call("aliases", lambda c: c.get_aliases())
+        return {item.alias_name: item.collection_name for item in answer.aliases}
+
+    def width(self) -> int | None:
+        """How wide the collection's vectors are; None unless it has one plain vector under cosine."""
+        return shape.width_of(self._call("get_collection", lambda c: c.get_collection(self._name)))
+
+    def become_alias(self, collection: str, *, moved: bool) -> None:
+        """Make our name an alias of *collection*, in one request; *moved*: it is an alias already."""
+        old = models.DeleteAlias(alias_name=self._name)
+        new = models.CreateAlias(collection_name=collection, alias_name=self._name)
+        actions: list[Any] = [models.DeleteAliasOperation(delete_alias=old)] if moved else []
+        actions.append(models.CreateAliasOperation(create_alias=new))
+        if not self._call("alias", lambda c: c.update_collection_aliases(actions)):
+            raise not_completed("alias not changed", self._origin)
+
+    def drop(self) -> None:
+        """Delete the collection with all its points; one that is not there is gone already."""
+        self._call("drop", lambda c: c.delete_collection(self._name))
+
+    # -- its points ---------------------------------------------------------------------------------------------
 
     def ensure(self, width: int) -> None:
         """See `Store`. A collection is only made after the store itself said that there is none."""
+        self.placing(width)
         if self._kind == "server":
             shape.check_version(self._version(), self._origin.address)
         if not self._call("collection_exists", lambda c: c.collection_exists(self._name)):
@@ -223,15 +279,15 @@ class QdrantStore:
 
     def close(self) -> None:
         """See `Store`."""
-        if not self._closed:
-            self._closed = True
+        if self._owns_client and not self._closed.is_set():
+            self._closed.set()
             self._client.close()
             if self._closing is not None:
                 self._closing()
 
     def _call(self, operation: str, send: _Send[T]) -> T:
         """The only door to the client; requests are built before, so that what fails in here is the other side."""
-        if self._closed:
+        if self._closed.is_set():
             raise StoreUnavailable("The store is closed.")
         try:
             return send(self._client)

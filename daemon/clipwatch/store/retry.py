@@ -59,6 +59,16 @@ class RetryingStore:
         other._give_up_seconds = seconds
         return other
 
+    def over(self, inner: Store) -> RetryingStore:
+        """*inner* instead, another collection of the same store: its outages are ours."""
+        other = copy.copy(self)
+        other._inner = inner
+        return other
+
+    def attempt(self, operation: str, call: Callable[[], T]) -> T:
+        """Any other *call* on this store, repeated like the rest."""
+        return self._run(operation, call)
+
     @property
     def retries(self) -> int:
         """Attempts repeated so far."""

@@ -1,0 +1,66 @@
+"""Answers of the collection as it was, while another one is built."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from clipwatch.cli.old_model import Remembered
+from clipwatch.config import Config
+from clipwatch.mirror.pipeline import Decoder
+from clipwatch.model.encoder import VisionEncoder
+from clipwatch.records import Preprocessing
+from clipwatch.service.answers import Answers, Before
+from clipwatch.store.contract import Store
+from clipwatch.store.rebuild import Rebuild
+
+
+class OldAnswers:
+    """`Before` for as long as *rebuild* shows the old collection. Loads the old model at the first question."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        rebuild: Rebuild,
+        front: Store,
+        target: Store,
+        fingerprint: str,
+        find: Callable[[], tuple[VisionEncoder, Remembered] | None],
+        decoder: Callable[[Preprocessing], Decoder],
+    ) -> None:
+        self._config, self._rebuild, self._front, self._target = config, rebuild, front, target
+        self._fingerprint, self._find, self._decoder = fingerprint, find, decoder
+        self._lock = threading.Lock()
+        self._sought = False
+        self._answers: Answers | None = None
+
+    def __call__(self) -> Before | None:
+        if not self._rebuild.shows_old:
+            with self._lock:
+                self._answers, self._sought = None, False
+            return None
+        with self._lock:
+            if not self._sought:
+                self._answers, self._sought = self._load(), True
+            answers = self._answers
+        done = self._target.count(model=self._fingerprint)
+        return Before(done, max(done, self._front.count()), answers)
+
+    def _load(self) -> Answers | None:
+        found = self._find()
+        if found is None:
+            return None
+        encoder, remembered = found
+        decoder = self._decoder(encoder.preprocessing)
+        text: list[Any] = []
+
+        def rows(texts: Sequence[str]) -> Any:
+            if not text:
+                from clipwatch.model.text import load_text_encoder
+
+                text.append(load_text_encoder(encoder, remembered.config))
+            return text[0].encode(texts)
+
+        return Answers(self._config, store=self._front, encoder=encoder, decoder=lambda: decoder, text=rows)
