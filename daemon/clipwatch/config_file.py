@@ -169,7 +169,7 @@ def _check(config: Config, sources: Mapping[str, str]) -> None:
     """What no single key can tell."""
     if not config.watch:
         raise ConfigError("There is no [[watch]] table: nothing to watch.")
-    _check_store(config.store)
+    check_store(config.store)
     seen: set[str] = set()
     for index, watch in enumerate(config.watch):
         if not watch.name or "\0" in watch.name or not watch.name.isprintable():
@@ -207,7 +207,8 @@ def _check_overlap(watches: tuple[WatchConfig, ...]) -> None:
                 raise ConfigError(f"watch[{j}].path lies within watch[{i}].path.", hint="Folders must not overlap.")
 
 
-def _check_store(store: StoreConfig) -> None:
+def check_store(store: StoreConfig) -> None:
+    """Whether the keys of a [store] table fit together; raises `ConfigError`."""
     if not is_server(store.url):
         if not store.url.removeprefix("embedded:"):
             raise ConfigError("store.url names no directory.", hint='Write "embedded:data/store".')

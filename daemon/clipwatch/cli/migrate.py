@@ -1,0 +1,103 @@
+"""`clipwatch migrate`: the collection into another store, without inference."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipwatch.cli.asking import print_json
+from clipwatch.cli.assemble import Context, opened, quiet_libraries, state_lock
+from clipwatch.config import StoreConfig
+from clipwatch.config_file import api_key, check_store
+from clipwatch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from clipwatch.store.copy import Copied
+
+
+def main(arguments: argparse.Namespace, context: Context) -> int:
+    """Copies, counts, and says what to set; 1 where something is missing in the target."""
+    source = context.config.store
+    target = target_config(source, arguments.to, arguments.collection, arguments.api_key_file)
+    quiet_libraries(context.logger)
+    # A daemon would go on writing to the source, and so would another copy.
+    with state_lock(context.state):
+        result = _copy(context, target)
+    if context.json:
+        print_json(asdict(result))
+    else:
+        print(f"{result.points} points: {result.copied} copied, {result.present} were there, {result.refused} refused.")
+        if result.exact:
+            where = "" if target.collection == source.collection else f' and store.collection to "{target.collection}"'
+            print(f'Both have the same counts. Next: set store.url to "{target.url}"{where}; the old one is as it was.')
+        else:
+            print("The counts differ: migrate again, or look at the target with `clipwatch export`.")
+    return 0 if result.exact else 1
+
+
+def target_config(source: StoreConfig, url: str, collection: str | None, api_key_file: str | None) -> StoreConfig:
+    """The store to copy into: like *source* but for where it is and who may enter. Raises `ConfigError`."""
+    target = replace(
+        source,
+        url=url,
+        collection=collection or source.collection,
+        api_key="",
+        api_key_file=api_key_file or "",
+        embedded_listen="",
+    )
+    check_store(target)
+    if (_place(target), target.collection) == (_place(source), source.collection):
+        raise ConfigError("The target is the store that is in use.", hint="Name another --to or another --collection.")
+    if _place(target) == _place(source) and target.url.startswith("embedded:"):
+        raise ConfigError(
+            "Two collections of one embedded store cannot be copied into each other.",
+            hint="Name another directory with --to.",
+        )
+    return target
+
+
+def _place(store: StoreConfig) -> str:
+    directory = store.url.removeprefix("embedded:")
+    return str(Path(directory).resolve()) if directory != store.url else store.url.rstrip("/")
+
+
+def _copy(context: Context, target: StoreConfig) -> Copied:
+    from clipwatch.store.copy import copy_points
+    from clipwatch.store.open import open_store
+    from clipwatch.store.retry import RetryingStore
+
+    seconds = context.config.store.timeout_seconds
+    stop = threading.Event()
+    with opened(context, stop=stop, give_up_seconds=seconds) as parts:
+        source = parts.store
+        inner = open_store(target, api_key=api_key(target, {}), runtime=context.state, logger=context.logger)
+        store = RetryingStore(
+            inner,
+            stop=stop,
+            clock=context.clock,
+            logger=context.logger,
+            give_up_seconds=seconds,
+            on_state=lambda _available, _reason: None,
+        )
+        try:
+            return copy_points(source, store, _progress(source.count()))
+        finally:
+            store.close()
+
+
+def _progress(total: int) -> Callable[[int], None]:
+    if not sys.stderr.isatty():
+        return lambda _: None
+    from tqdm import tqdm
+
+    bar = tqdm(total=total, unit="points", leave=False)
+
+    def show(done: int) -> None:
+        bar.update(done - bar.n)
+
+    return show
