@@ -34,8 +34,17 @@ check: $(READY)
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak --timeout 0 -p no:randomly
 
-bench: $(READY)
+bench: $(READY) .venv-bench/installed
 	$(BIN)/python bench/run.py
+
+# A peer that cannot be installed is told in the report; the others are measured all the same.
+.venv-bench/installed: bench/requirements.txt bench/requirements-alone.txt
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt \
+		|| grep -v "^#" bench/requirements.txt | xargs -n 1 .venv-bench/bin/python -m pip install --quiet || true
+	-.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
+		-r bench/requirements-alone.txt
+	touch $@
 
 venv: $(READY)
 

@@ -1,0 +1,166 @@
+"""What a program took: wall and CPU time and peak memory, as the operating system counts them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+SAMPLE_SECONDS: Final = 0.05
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one process and everything it started.
+
+    *cpu_seconds*: user and system, from `wait4`. *peak_rss_bytes*: the largest sum of resident sets of all its
+    processes, seen 20 times a second (pages that processes share count once for each), and no less than what the
+    kernel kept as the largest of a single one.
+    """
+
+    status: int
+    seconds: float
+    cpu_seconds: float
+    peak_rss_bytes: int
+    timed_out: bool
+
+
+def tree(pid: int) -> list[int]:
+    """*pid* and its living descendants."""
+    parents: dict[int, list[int]] = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal():
+            try:
+                stat = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            parents.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry.name))
+    found = [pid]
+    for known in found:
+        found += parents.get(known, [])
+    return found
+
+
+def rss_bytes(pid: int) -> int:
+    """A process's resident set; 0 where it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+    except (OSError, IndexError):
+        return 0
+
+
+def anonymous_bytes(pid: int) -> int:
+    """The part of a process's resident set that belongs to no file."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """CPU time of all threads of living processes so far, from the scheduler's own nanoseconds."""
+    total = 0
+    for pid in pids:
+        try:
+            threads = list(os.scandir(f"/proc/{pid}/task"))
+        except OSError:
+            continue
+        for thread in threads:
+            try:
+                total += int(Path(thread.path, "schedstat").read_text(encoding="ascii").split()[0])
+            except (OSError, IndexError):
+                continue
+    return total / 1e9
+
+
+class Sampler:
+    """Follows the memory of a process tree on a thread."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._stop = threading.Event()
+        self.peak_bytes = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        members: list[int] = []
+        turn = 0
+        while not self._stop.wait(SAMPLE_SECONDS):
+            if turn % 4 == 0:
+                members = tree(self._pid)
+            turn += 1
+            self.peak_bytes = max(self.peak_bytes, sum(rss_bytes(pid) for pid in members))
+
+    def stop(self) -> int:
+        """The peak in bytes."""
+        self._stop.set()
+        self._thread.join()
+        return self.peak_bytes
+
+
+def run_measured(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    output: Path,
+    errors: Path,
+    timeout_seconds: float,
+    environment: Mapping[str, str] | None = None,
+) -> Cost:
+    """Run *command* to its end, stdout to *output* and stderr to *errors*; killed after *timeout_seconds*."""
+    started = time.monotonic()
+    with output.open("wb") as stdout, errors.open("wb") as stderr:
+        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=stdout, stderr=stderr)
+    timed_out = threading.Event()
+
+    def kill() -> None:
+        timed_out.set()
+        process.kill()
+
+    limit = threading.Timer(timeout_seconds, kill)
+    limit.start()
+    sampler = Sampler(process.pid)
+    try:
+        _, wait_status, usage = os.wait4(process.pid, 0)
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        limit.cancel()
+        peak = sampler.stop()
+    process.returncode = os.waitstatus_to_exitcode(wait_status)
+    return Cost(
+        process.returncode,
+        time.monotonic() - started,
+        usage.ru_utime + usage.ru_stime,
+        max(peak, usage.ru_maxrss * 1024),
+        timed_out.is_set(),
+    )
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, *, every: float = 0.02) -> bool:
+    """Whether *condition* came true within *seconds*."""
+    pause, deadline = threading.Event(), time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        pause.wait(every)
+    return True
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least *share* of *values* do not pass (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-int(share * 1000) * len(ordered) // 1000) - 1)]
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle one; the lower of two."""
+    return percentile(values, 0.5)
