@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from clipwatch.cli.asking import ask_daemon, print_json, result_of
@@ -39,27 +40,54 @@ def _status(context: Context) -> dict[str, Any]:
 
 
 def _print(status: dict[str, Any]) -> None:
+    for line in page(status):
+        print(line)
+
+
+def page(status: dict[str, Any]) -> Iterator[str]:
+    """The status at a glance, a line at a time; nothing in it can move a terminal's cursor."""
     from clipwatch.service.logs import visible
 
-    model, store = status["model"], status["store"]
-    print(f"{status['state']}")
-    print(
-        f"  {status['images']} images = {status['points']} points; {status['pending']} pending, "
+    yield status["state"]
+    yield (
+        f"  {status['images']} images, {status['points']} points; {status['pending']} pending, "
         f"{status['rejected']} rejected, {status['held']} held, {status['ignored']} ignored"
     )
+    if status["pending"]:
+        yield from _backlog(status)
+    model, store = status["model"], status["store"]
     if model:
-        demonstration = " (demonstration)" if model["demonstration"] else ""
-        print(f"  model {model['name']}{demonstration}: {model['width']} wide, {model.get('engine', '')}")
-    trouble = f": {visible(store['trouble'])}" if store.get("trouble") else ""
-    print(f"  store {store['address']} / {store['collection']}{trouble}")
-    if "rebuild" in status:
-        held = f"; {visible(status['rebuild']['held'])}" if status["rebuild"]["held"] else ""
-        print("  building {collection} anew beside it: {done} of {of} images".format(**status["rebuild"]) + held)
+        demonstration = " (a demonstration: drawings, not your photos)" if model["demonstration"] else ""
+        how = f"{model.get('engine', '')} {model.get('precision', '')} on {model.get('provider', '')}"
+        yield f"  model   {visible(model['name'])}{demonstration}, {model['width']} wide, {how}"
+    if store:
+        trouble = f": {visible(store['trouble'])}" if store.get("trouble") else ""
+        yield f"  store   {visible(store['address'])}, collection {store['collection']}{trouble}"
     for folder in status["watch"]:
-        how = f" by {folder['backend']}" if folder.get("backend") else ""
-        print(f"  folder {folder['name']} ({visible(folder['path'])}): {folder['state']}{how}")
-        for key in ("trouble", "watch_reason"):
-            if folder.get(key):
-                print(f"    {visible(folder[key])}")
+        how = f", watched by {folder['backend']}" if folder.get("backend") else ""
+        yield f"  folder  {folder['name']} at {visible(folder['path'])}: {folder['state']}{how}"
+        yield from (f"          {visible(folder[key])}" for key in ("trouble", "watch_reason") if folder.get(key))
         for directory, why in folder.get("unreadable", {}).items():
-            print(f"    cannot read {visible(directory)}: {visible(why)}")
+            yield f"          cannot read {visible(directory)}: {visible(why)}"
+    if status.get("http", {}).get("trouble"):
+        yield f"  page    {visible(status['http']['trouble'])}"
+    if status.get("troubles"):
+        yield "  lately"
+        for trouble in status["troubles"]:
+            words = (str(trouble[key]) for key in ("path", "reason", "message", "hint") if trouble.get(key))
+            yield visible(f"    {trouble['at'][:19]}Z {trouble['event']}: {' · '.join(words)}")
+
+
+def _backlog(status: dict[str, Any]) -> Iterator[str]:
+    rate, eta = status.get("images_per_second") or 0, status.get("eta_seconds")
+    if eta is not None:
+        stage = status["stages"]["bottleneck"]
+        yield f"  {rate:g} images/s, done in about {_duration(eta)}" + (
+            f"; {stage} is what takes time" if stage else ""
+        )
+
+
+def _duration(seconds: int) -> str:
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -161,7 +161,8 @@ class Daemon:
             name: {"backend": watch.state.backend, "watch_reason": watch.state.reason, "healthy": watch.state.healthy}
             for name, watch in self._watches.items()
         }
-        return describe_mirror(self.mirror, watches, now=self._clock.monotonic(), recent=self._recent)
+        status = describe_mirror(self.mirror, watches, now=self._clock.monotonic(), recent=self._recent)
+        return {**status, "troubles": list(self._limiter.troubles)}
 
     def request_sync(self, looks: Callable[[], dict[str, int]] | None = None) -> SyncRequest:
         """On the loop's thread: a request that is checked after each step. *looks* asks for the looks it needs."""

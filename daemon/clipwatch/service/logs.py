@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
@@ -22,6 +23,7 @@ PRIORITY: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 
 
 FIRST_REPEATS: Final = 5
 SUMMARY_SECONDS: Final = 60.0
+RECENT_TROUBLES: Final = 5
 REPEATING: Final = frozenset(
     {"image.rejected", "directory.unreadable", "events.lost", "library.message", "http.refused"}
 )
@@ -44,9 +46,13 @@ class RepeatLimiter:
         self._clock = clock
         self._lock = threading.Lock()
         self._windows: dict[tuple[str, str], tuple[float, int]] = {}
+        self.troubles: deque[dict[str, Any]] = deque(maxlen=RECENT_TROUBLES)
+        """The last warnings and errors, for `status`."""
 
-    def __call__(self, _logger: Any, _name: str, event: EventDict) -> EventDict:
+    def __call__(self, _logger: Any, name: str, event: EventDict) -> EventDict:
         """Pass *event* on, or drop it."""
+        if LEVELS.get(name, 0) >= LEVELS["warning"]:
+            self.troubles.append({"at": rfc3339(self._clock.now()), "level": name, **event})
         if event.get("event") not in REPEATING:
             return event
         key = (str(event["event"]), str(event.get("reason", "")))

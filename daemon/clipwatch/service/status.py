@@ -65,11 +65,21 @@ def busy_shares(seconds: Mapping[str, float], elapsed_seconds: float, decode_wor
 
 
 class RecentWork:
-    """The stages' seconds over about the last minute, from samples of their totals."""
+    """What was done over about the last minute, from samples of totals; *now* is monotonic seconds."""
 
     def __init__(self, decode_workers: int) -> None:
         self._decode_workers = decode_workers
         self._samples: deque[tuple[float, dict[str, float]]] = deque()
+        self._stored: deque[tuple[float, int]] = deque()
+
+    def images_per_second(self, now: float, stored: int) -> float:
+        """How many images were stored a second since the oldest sample, after taking this one."""
+        while len(self._stored) > 1 and now - self._stored[1][0] >= WINDOW_SECONDS:
+            self._stored.popleft()
+        if not self._stored or now - self._stored[-1][0] >= 1:
+            self._stored.append((now, stored))
+        began, before = self._stored[0]
+        return (stored - before) / (now - began) if now > began else 0.0
 
     def shares(self, now: float, totals: Mapping[str, float]) -> dict[str, float]:
         """Each stage's busy share since the oldest sample, after taking this one; *now* is monotonic."""
@@ -88,6 +98,8 @@ def describe_mirror(
     """The `status` answer; on the mirror's thread, at monotonic *now*. *watches*: how each folder is watched."""
     seconds = mirror.pipeline.stage_seconds
     shares = recent.shares(now, seconds) if recent is not None else {}
+    pending = mirror.pending()
+    rate = recent.images_per_second(now, mirror.pipeline.times.images["store"]) if recent is not None else 0.0
     folders = []
     for folder in mirror.folders.values():
         if mirror.stopping:
@@ -128,7 +140,9 @@ def describe_mirror(
         "state": worst([folder["state"] for folder in folders]),
         "images": sum(folder["images"] for folder in folders),
         "points": sum(folder["points"] for folder in folders),
-        "pending": mirror.pending(),
+        "pending": pending,
+        "images_per_second": round(rate, 2),
+        "eta_seconds": round(pending / rate) if pending and rate else None,
         "lag_seconds": round(mirror.lag_seconds(now), 3),
         "rejected": sum(folder["rejected"] for folder in folders),
         "rejected_by_reason": dict(

@@ -1,0 +1,32 @@
+"""The page that `clipwatch status` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clipwatch.cli.status import page
+
+
+def _status(**more: Any) -> dict[str, Any]:
+    counts = dict.fromkeys(("images", "points", "pending", "rejected", "ignored", "held"), 0)
+    return {"state": "watching", **counts, "model": {}, "store": {}, "watch": [], **more}
+
+
+def test_a_backlog_tells_its_rate_its_end_and_what_takes_the_time() -> None:
+    lines = list(page(_status(pending=500, images_per_second=5.0, eta_seconds=100, stages={"bottleneck": "encode"})))
+    assert "  5 images/s, done in about 1 min 40 s; encode is what takes time" in lines
+
+
+def test_troubles_come_with_their_cure() -> None:
+    trouble = {"at": "2026-01-01T00:00:00.000000Z", "event": "store.rejected", "reason": "no key", "hint": "Set one."}
+    assert list(page(_status(troubles=[trouble])))[-1] == "    2026-01-01T00:00:00Z store.rejected: no key · Set one."
+
+
+def test_no_name_can_move_the_cursor() -> None:
+    folder = {"name": "images", "path": "a\x1b[2J\nb", "state": "watching", "unreadable": {"\x1b]0;x\x07": "no\n"}}
+    assert not any("\x1b" in line or "\n" in line for line in page(_status(watch=[folder])))
+
+
+def test_hours_and_minutes_are_spelled() -> None:
+    lines = list(page(_status(pending=9, images_per_second=0.001, eta_seconds=9000, stages={"bottleneck": ""})))
+    assert "  0.001 images/s, done in about 2 h 30 min" in lines
