@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
 from clipwatch.cli.assemble import Context
 from clipwatch.service.control import Answer, ask
+from clipwatch.visible import visible_json
 
 
 def ask_daemon(context: Context, request: dict[str, Any]) -> Answer | None:
@@ -27,5 +27,4 @@ def result_of(answer: Answer) -> dict[str, Any]:
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    json.dump(value, sys.stdout, ensure_ascii=False, indent=None)
-    sys.stdout.write("\n")
+    sys.stdout.write(visible_json(value, sys.stdout.encoding) + "\n")

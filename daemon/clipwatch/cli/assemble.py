@@ -18,6 +18,7 @@ from clipwatch.clock import SystemClock
 from clipwatch.config import Config
 from clipwatch.config_file import LoadedConfig, api_key
 from clipwatch.errors import ClipwatchError, ConfigError, LockHeld
+from clipwatch.visible import visible
 
 if TYPE_CHECKING:
     from clipwatch.cli.old_model import Remembered
@@ -371,6 +372,4 @@ def quiet_libraries(logger: Any) -> None:
 
 def sentence_of(error: ClipwatchError) -> str:
     """For stderr: one line, safe on a terminal."""
-    from clipwatch.service.logs import visible
-
     return visible(error.sentence())

@@ -7,6 +7,7 @@ import argparse
 from clipwatch.cli.asking import print_json
 from clipwatch.cli.assemble import Context
 from clipwatch.cli.checks import run_checks
+from clipwatch.visible import visible
 
 
 def main(_arguments: argparse.Namespace, context: Context) -> int:
@@ -16,10 +17,9 @@ def main(_arguments: argparse.Namespace, context: Context) -> int:
     if context.json:
         print_json({"ok": ok, "checks": [check.as_json() for check in checks]})
         return 0 if ok else 1
-    from clipwatch.service.logs import visible
-
     for check in checks:
-        print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<22} {visible(check.detail)}")
-        if not check.ok and check.hint:
+        mark = "FAIL" if not check.ok else "warn" if check.hint else "ok"
+        print(f"{mark:<4}  {check.name:<22} {visible(check.detail)}")
+        if check.hint:
             print(f"{'':<29} → {visible(check.hint)}")
     return 0 if ok else 1

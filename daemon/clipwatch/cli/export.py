@@ -13,6 +13,7 @@ from typing import Any
 from clipwatch.cli.asking import ask_daemon
 from clipwatch.cli.assemble import Context, opened
 from clipwatch.errors import ConfigError
+from clipwatch.visible import visible_json
 
 
 def main(arguments: argparse.Namespace, context: Context) -> int:
@@ -35,7 +36,7 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
 def _write(points: Iterator[dict[str, Any]], arguments: argparse.Namespace) -> None:
     if arguments.output is None:
         for point in points:
-            sys.stdout.write(json.dumps(point, ensure_ascii=False) + "\n")
+            sys.stdout.write(visible_json(point, sys.stdout.encoding) + "\n")
         return
     output = Path(arguments.output)
     partial = output.with_name(f".{output.name}.{os.getpid()}.part")
@@ -51,7 +52,7 @@ def _write(points: Iterator[dict[str, Any]], arguments: argparse.Namespace) -> N
 
 def _write_lines(points: Iterator[dict[str, Any]], file: Any) -> None:
     for point in points:
-        file.write(json.dumps(point, ensure_ascii=False).encode() + b"\n")
+        file.write(visible_json(point).encode() + b"\n")
 
 
 def _write_npz(points: Iterator[dict[str, Any]], file: Any) -> None:

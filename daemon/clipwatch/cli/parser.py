@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from typing import Any, NoReturn
@@ -131,6 +132,9 @@ MODULES = {
 
 def run(argv: list[str]) -> int:
     """Parse, load the settings, dispatch; every expected error becomes one sentence and a status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a name may hold what this terminal's character set has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         arguments = build_parser().parse_args(argv)
         module = importlib.import_module(f"clipwatch.cli.{MODULES[arguments.command]}")

@@ -11,6 +11,7 @@ from typing import Any
 from clipwatch.cli.asking import ask_daemon, print_json, result_of
 from clipwatch.cli.assemble import Context, opened
 from clipwatch.errors import ConfigError
+from clipwatch.visible import visible
 
 
 def main(arguments: argparse.Namespace, context: Context) -> int:
@@ -26,8 +27,6 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
     if context.json:
         print_json(result)
         return 0
-    from clipwatch.service.logs import visible
-
     for hit in result["hits"]:
         print(f"{hit['score']:7.4f}  {hit['folder']}/{visible(hit['path'])}")
     if not result["hits"]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from clipwatch.cli.asking import ask_daemon, print_json, result_of
 from clipwatch.cli.assemble import Context, opened
+from clipwatch.visible import visible
 
 
 def main(arguments: argparse.Namespace, context: Context) -> int:
@@ -46,8 +47,6 @@ def _print(status: dict[str, Any]) -> None:
 
 def page(status: dict[str, Any]) -> Iterator[str]:
     """The status at a glance, a line at a time; nothing in it can move a terminal's cursor."""
-    from clipwatch.service.logs import visible
-
     yield status["state"]
     yield (
         f"  {status['images']} images, {status['points']} points; {status['pending']} pending, "

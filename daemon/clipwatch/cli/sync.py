@@ -12,6 +12,7 @@ from typing import Any, Self
 from clipwatch.cli.asking import ask_daemon, print_json
 from clipwatch.cli.assemble import Context, opened, quiet_libraries, state_lock
 from clipwatch.errors import StoreUnavailable
+from clipwatch.visible import visible
 
 
 def main(arguments: argparse.Namespace, context: Context) -> int:
@@ -24,7 +25,7 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
         result = _by_itself(context, progress, arguments.rebuild) if answer is None else _by_daemon(answer, progress)
     undone = result.pop("undone", [])
     for sentence in undone:
-        print(f"clipwatch: {sentence}", file=sys.stderr)
+        print(f"clipwatch: {visible(sentence)}", file=sys.stderr)
     if context.json:
         print_json(result)
     else:
@@ -126,8 +127,6 @@ def _dry_run(context: Context, *, rebuild: bool) -> int:
     if context.json:
         print_json({"plan": plan})
     else:
-        from clipwatch.service.logs import visible
-
         for action in plan:
             held = " (would be held)" if action.get("held") else ""
             print(f"{action['action']:<7} {action['reason']:<8} {action['folder']}/{visible(action['path'])}{held}")

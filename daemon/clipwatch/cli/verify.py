@@ -6,6 +6,7 @@ import argparse
 
 from clipwatch.cli.asking import ask_daemon, print_json, result_of
 from clipwatch.cli.assemble import Context, opened
+from clipwatch.visible import visible
 
 
 def main(arguments: argparse.Namespace, context: Context) -> int:
@@ -20,8 +21,6 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
     if context.json:
         print_json(result)
         return 0 if result["exact"] else 1
-    from clipwatch.service.logs import visible
-
     for kind in ("missing", "stale", "extra"):
         for entry in result[kind]:
             print(f"{kind:<8} {entry['folder']}/{visible(entry['path'] or entry.get('id', ''))}")

@@ -124,10 +124,11 @@ def prepare(data: bytes, recipe: Recipe) -> Prepared:
     except MemoryError as error:
         raise FileRejected(RejectReason.MEMORY, "The picture needs more memory than a decoder may take.") from error
     except _DECODER_ERRORS as error:
-        truncated = "truncated" in str(error)
+        said = str(error) or type(error).__name__
+        truncated = "truncated" in said
         raise FileRejected(
             RejectReason.TRUNCATED if truncated else RejectReason.CORRUPT,
-            "The file ends before its picture does." if truncated else f"The picture cannot be decoded: {error}.",
+            "The file ends before its picture does." if truncated else f"The picture cannot be decoded: {said}.",
         ) from error
     return Prepared(prepared, width, height, picture.format)
 

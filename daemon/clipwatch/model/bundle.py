@@ -76,7 +76,7 @@ def read_bundle(file: Path) -> Bundle | None:
         return None
     except OSError as error:
         raise ModelError(f"{file} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{file} is not valid JSON: {error}.", hint="Fetch the model again.") from error
     keys = _Keys(document, str(file))
     if keys.take("format", int) != FORMAT:

@@ -124,8 +124,8 @@ def _sizes(keys: _Keys) -> tuple[int, str, int]:
     crops = keys.flag("do_center_crop", keys.get("crop_size") is not None or kind == "short")
     if keys.get("crop_pct") is not None:
         share = keys.number("crop_pct", 1.0)
-        if not 0 < share <= 1:
-            raise keys.wrong("crop_pct", "between 0 and 1")
+        if not size / MAX_SIDE <= share <= 1:
+            raise keys.wrong("crop_pct", f"between {size / MAX_SIDE:g} and 1")
         return size, "crop", int(size / share)
     if not crops:
         if kind == "short":
@@ -182,7 +182,7 @@ def _document(file: Path) -> dict[str, Any]:
         document = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{file} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{file} is not valid JSON: {error}.", hint="Fetch it again.") from error
     if not isinstance(document, dict):
         raise ModelError(f"{file} must hold a JSON object.", hint="Fetch it again.")

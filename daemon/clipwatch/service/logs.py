@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import sys
 import threading
 from collections import deque
@@ -16,6 +15,7 @@ from typing import Any, Final, TextIO
 import structlog
 
 from clipwatch.clock import Clock, rfc3339
+from clipwatch.visible import visible
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 PRIORITY: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -29,14 +29,7 @@ REPEATING: Final = frozenset(
 )
 """Events that a sick folder or a hostile one can produce by the thousand."""
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
 EventDict = MutableMapping[str, Any]
-
-
-def visible(text: str) -> str:
-    """Text that cannot move a terminal's cursor, forge a line or hide: control characters are spelled out."""
-    return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
 
 
 class RepeatLimiter:

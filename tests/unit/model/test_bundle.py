@@ -47,6 +47,13 @@ def test_a_bundle_survives_writing_and_reading(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["bundle.json"]
 
 
+def test_a_bundle_that_nests_without_end_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "bundle.json"
+    file.write_text('{"card": ' + "[" * 100_000)
+    with pytest.raises(ModelError, match="not valid JSON"):
+        read_bundle(file)
+
+
 def test_no_bundle_is_no_error(tmp_path: Path) -> None:
     assert read_bundle(tmp_path / "bundle.json") is None
 

@@ -56,6 +56,19 @@ def test_openais_published_file_gives_clips_own_values() -> None:
     assert parse(**OPENAI) == Preprocessing()
 
 
+def test_a_file_that_nests_without_end_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "preprocessor_config.json"
+    file.write_text('{"size": ' + "[" * 100_000)
+    with pytest.raises(ModelError, match="not valid JSON"):
+        read_preprocessing(file)
+
+
+@pytest.mark.parametrize("share", [5e-324, 1e-300, 0.05])
+def test_a_crop_of_next_to_nothing_is_refused(share: float) -> None:
+    with pytest.raises(ModelError, match="crop_pct"):
+        parse(size=224, crop_pct=share)
+
+
 def test_no_file_means_clips_own_values() -> None:
     assert read_preprocessing(None) == Preprocessing()
 
