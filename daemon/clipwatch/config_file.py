@@ -32,6 +32,11 @@ class LoadedConfig:
         """Whether a person set *key*, rather than it being a default."""
         return self.sources.get(key, "default") != "default"
 
+    def chosen(self, key: str) -> bool:
+        """Whether a person set *key* to something else than its default, as `config init` spells them all."""
+        section, _, name = key.partition(".")
+        return bool(getattr(getattr(self.config, section), name) != getattr(SECTIONS[section](), name))
+
 
 def load(
     file: Path | None, environment: Mapping[str, str], overrides: Mapping[tuple[str, str], Any] | None = None

@@ -152,6 +152,8 @@ class Container:
             "--register=no",
             "--keep-unit",
         ]
+        # The container's own filter knows no Landlock; it is the unit's that is to be seen.
+        command += ["--system-call-filter=landlock_create_ruleset landlock_add_rule landlock_restrict_self"]
         command += ["--private-network", "-b", "--kill-signal=SIGRTMIN+3", "systemd.unit=multi-user.target"]
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

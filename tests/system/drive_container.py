@@ -91,7 +91,7 @@ def install() -> Any:
     for drop_in in Path("/etc/systemd/system").glob("clipwatch*.service.d/openvino.conf"):
         drop_in.unlink()
     run("systemctl", "daemon-reload")
-    return {"rc": done.returncode, "said": done.stdout + done.stderr}
+    return {"rc": done.returncode, "said": done.stdout}
 
 
 def start() -> Any:

@@ -97,23 +97,18 @@ def test_a_reload_in_the_middle_of_a_backlog_loses_nothing_and_embeds_nothing_tw
         assert daemon.stop() == 0
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("[batch]\nsize = 0\n", "batch.size"),
-        ("[batch\n", "not valid TOML"),
-        (IMAGES + '[store]\nurl = "embedded:elsewhere"\n', "store.url"),
-        (IMAGES + '[model]\npooling = "mean"\n', "model.pooling"),
-        (IMAGES + '[state]\npath = "elsewhere"\n', "state.path"),
-        (IMAGES + '[image]\nbackground = "no colour"\n', "background"),
-    ],
-)
-def test_a_configuration_that_cannot_be_taken_leaves_the_old_one_in_force(
-    configured: Home, text: str, said: str
-) -> None:
+def test_a_configuration_that_cannot_be_taken_leaves_the_old_one_in_force(configured: Home) -> None:
+    wrong = {
+        "[batch]\nsize = 0\n": "batch.size",
+        "[batch\n": "not valid TOML",
+        IMAGES + '[store]\nurl = "embedded:elsewhere"\n': "store.url",
+        IMAGES + '[model]\npooling = "mean"\n': "model.pooling",
+        IMAGES + '[state]\npath = "elsewhere"\n': "state.path",
+        IMAGES + '[image]\nbackground = "no colour"\n': "background",
+    }
     with configured.daemon() as daemon:
-        refused = _reload(configured, daemon, text, "config.refused")
-        assert said in str(refused["reason"])
+        for text, said in wrong.items():
+            assert said in str(_reload(configured, daemon, text, "config.refused")["reason"])
         (configured.path / "config.toml").write_text(IMAGES)
         configured.add_samples("rocket.jpg")
         wait_until(lambda: configured.json("status")["points"] == 3, 30)
@@ -125,7 +120,7 @@ def test_the_log_changes_its_level(configured: Home) -> None:
     with configured.daemon() as daemon:
         assert not daemon.events("ledger.read")
         _reload(configured, daemon, IMAGES + 'ignore = []\n[log]\nlevel = "debug"\n')
-        assert configured.json("sync")["unchanged"] == 2
+        assert configured.json("sync")["images"] == 2
         assert daemon.events("ledger.read")
         (configured.path / "config.toml").write_text(IMAGES + '[log]\nlevel = "error"\n')
         daemon.process.send_signal(signal.SIGHUP)

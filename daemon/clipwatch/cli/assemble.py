@@ -184,7 +184,7 @@ class Parts:
                 context.config.model,
                 batch_size=context.config.batch.size,
                 logger=context.logger,
-                explicit_path=context.loaded.given("model.path"),
+                explicit_path=context.loaded.chosen("model.path"),
             )
             context.logger.info("model.loaded", **describe_model(self._encoder))
             if self._encoder.demonstration:

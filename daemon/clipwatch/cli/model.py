@@ -101,7 +101,7 @@ def _info(arguments: argparse.Namespace, context: Context) -> int:
     config = context.config.model
     if arguments.file is not None:
         config = dataclasses.replace(config, path=arguments.file)
-    explicit = arguments.file is not None or context.loaded.given("model.path")
+    explicit = arguments.file is not None or context.loaded.chosen("model.path")
     encoder = load_encoder(config, batch_size=context.config.batch.size, logger=context.logger, explicit_path=explicit)
     facts = {
         **describe_model(encoder),
@@ -147,7 +147,7 @@ def _optimize(arguments: argparse.Namespace, context: Context) -> int:
         pictures,
         batch_size=context.config.batch.size,
         clock=context.clock,
-        explicit_path=context.loaded.given("model.path"),
+        explicit_path=context.loaded.chosen("model.path"),
         switch=arguments.use or "",
         allow=GATE if arguments.allow is None else arguments.allow,
     )

@@ -1,0 +1,58 @@
+"""The wheel works away from the checkout: everything it needs is in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from support.container import build_wheel, install_wheel
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+def test_everything_that_is_not_code_is_in_it(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for name in (
+        "model/demonstration/clip_vision.onnx",
+        "model/demonstration/bundle.json",
+        "service/static/index.html",
+        "service/units/clipwatch.service",
+        "service/units/clipwatch@.service",
+        "service/units/clipwatch.sysusers",
+        "py.typed",
+    ):
+        assert f"clipwatch/{name}" in names, name
+    assert not [name for name in names if name.startswith(("tests/", "bench/", "support/"))]
+
+
+def test_installed_elsewhere_its_commands_work(wheel: Path, tmp_path: Path) -> None:
+    prefix, home = tmp_path / "prefix", tmp_path / "home"
+    install_wheel(wheel, prefix, Path(sysconfig.get_paths()["purelib"]))
+    home.mkdir()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("CLIPWATCH_", "PYTHON"))}
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            command, cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    clipwatch = str(prefix / "bin/clipwatch")
+    where = run(str(prefix / "bin/python"), "-c", "import clipwatch; print(clipwatch.__file__)")
+    assert where.startswith(str(prefix))
+    assert run(clipwatch, "--version").startswith("clipwatch ")
+    run(clipwatch, "config", "init")
+    assert json.loads(run(clipwatch, "model", "info", "--json"))["demonstration"] is True
+    assert f"ExecStart={clipwatch} " in run(clipwatch, "service", "install", "--dry-run")
