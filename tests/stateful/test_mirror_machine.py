@@ -203,7 +203,6 @@ class MirrorMachine(RuleBasedStateMachine):
         self.some_steps(5)
         self.proxy.come_up()
 
-    @precondition(lambda self: self.b.mirror is not None and self.b.mirror.store_state.ready)
     @rule()
     def the_collection_is_dropped(self) -> None:
         drop_collection(self.engine.socket_path, self.collection)
@@ -313,7 +312,7 @@ def _settings(examples: int, steps: int) -> settings:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("machine", "examples"), [(MirrorMachine, 40), (FaultyMirrorMachine, 40), (SettlingMirrorMachine, 20)]
+    ("machine", "examples"), [(MirrorMachine, 40), (FaultyMirrorMachine, 60), (SettlingMirrorMachine, 20)]
 )
 def test_once_quiet_the_collection_is_the_folder(machine: type[MirrorMachine], examples: int) -> None:
     run_state_machine_as_test(machine, settings=_settings(examples, 20))

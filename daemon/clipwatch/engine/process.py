@@ -24,6 +24,9 @@ API_KEY_VARIABLE: Final = "CLIPWATCH_ENGINE_API_KEY"
 _SOCKET_PATH_BYTES: Final = 107
 _START_SECONDS: Final = 60.0
 _END_SECONDS: Final = 8.0
+_CLOSE_SECONDS: Final = 2.0
+"""A program that was told to end within ten seconds waits for this too; a kill loses nothing acknowledged."""
+_GUARD_SECONDS: Final = 0.5
 _PING_SECONDS: Final = 2.0
 _DYING_SECONDS: Final = 1.0
 """A killed process closes its socket a moment before it can be waited for."""
@@ -247,18 +250,23 @@ class Engine:
             self._output.join(_END_SECONDS)
 
     def close(self) -> None:
-        """End the process cleanly: its pipe closes, it flushes and goes; killed after 8 s. May be repeated."""
-        with self._guard:
-            self._closed = True
+        """End the process cleanly: its pipe closes, it flushes and goes; killed after 2 s. May be repeated."""
+        self._closed = True
+        # Whoever asks a hung process whether it lives may hold the guard for longer than there is time at an end.
+        guarded = self._guard.acquire(timeout=_GUARD_SECONDS)
+        try:
             process, self._process = self._process, None
             if process is not None:
                 assert process.stdin is not None  # noqa: S101 - PIPE in _spawn
                 process.stdin.close()
                 try:
-                    process.wait(_END_SECONDS)
+                    process.wait(_CLOSE_SECONDS)
                 except subprocess.TimeoutExpired:
                     self._logger.warning("engine.killed", pid=process.pid)
                 self._kill(process)
             if self._temporary is not None:
                 shutil.rmtree(self._temporary, ignore_errors=True)
                 self._temporary = self._socket_path = None
+        finally:
+            if guarded:
+                self._guard.release()

@@ -26,8 +26,8 @@ SUPERVISE_SECONDS: Final = 5.0
 PROBE_SECONDS: Final = 20.0
 """How often a store that nothing else is asked of is asked whether it is there."""
 
-STOP_SECONDS: Final = 6.0
-"""For what is in hand at the end; the contract promises an exit within 10."""
+STOP_SECONDS: Final = 4.0
+"""For what is in hand at the end; closing a store that hangs takes as long again, and the contract promises 10."""
 
 ANSWER_SECONDS: Final = 30.0
 """How long a question waits for the loop."""

@@ -1,0 +1,219 @@
+"""Pure decisions, and the notes that may be lost."""
+
+from __future__ import annotations
+
+import sqlite3
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipwatch.errors import RejectReason
+from clipwatch.mirror.ledger import Known
+from clipwatch.mirror.notebook import Hold, Notebook, Rejection
+from clipwatch.mirror.pending import OnTheWay, Pending
+from clipwatch.mirror.plan import (
+    HOLD_POINTS,
+    HoldReason,
+    Unmet,
+    Verdict,
+    cut_to_first,
+    has_grown,
+    hold_reason,
+    reason_for,
+    verdict_for,
+)
+from clipwatch.records import Reason, Signature
+from support.stores import Told
+
+ONE, TWO = Signature(1, 2, 3), Signature(1, 2, 4)
+
+
+def test_why_a_file_needs_work() -> None:
+    content = bytes(16)
+    assert reason_for(ONE, None) is Reason.NEW
+    assert reason_for(ONE, Known(ONE.pack(), content, 1)) is Reason.MODEL
+    assert reason_for(ONE, Known(TWO.pack(), content, 1)) is Reason.MODEL
+    assert reason_for(ONE, Known(TWO.pack(), content, 0)) is Reason.CHANGED
+    assert reason_for(ONE, Known(ONE.pack(), content, 0)) is None
+
+
+@pytest.mark.parametrize(("admitted", "absent", "unreadable"), list(product((False, True), repeat=3)))
+def test_only_no_such_file_in_a_directory_that_was_read_is_gone(admitted: bool, absent: bool, unreadable: bool) -> None:
+    verdict = verdict_for(Unmet(b"a.png", admitted=admitted, absent=absent, unreadable_above=unreadable))
+    assert (verdict is Verdict.DELETE) == (not admitted or (absent and not unreadable))
+    nameless = Unmet(None, admitted=admitted, absent=absent, unreadable_above=unreadable)
+    assert verdict_for(nameless) is Verdict.DELETE, "a point that names no path of ours is not of the folder"
+
+
+@given(points=st.integers(1, 500), gone=st.integers(0, 500), lately=st.integers(0, 500), fraction=st.floats(0, 1))
+def test_when_deletes_are_in_doubt(points: int, gone: int, lately: int, fraction: float) -> None:
+    gone = min(gone, points)
+    reason = hold_reason(points=points, gone=gone, absent=gone, deleted_lately=lately, fraction=fraction)
+    if gone == 0:
+        assert reason is None
+    elif gone == points:
+        assert reason is HoldReason.EVERYTHING_GONE
+    elif gone + lately <= HOLD_POINTS:
+        assert reason is None
+    else:
+        assert (reason is HoldReason.UNUSUAL_SHARE) == (gone + lately > fraction * (points + lately))
+
+
+def test_spoiled_files_are_there_and_make_no_folder_empty() -> None:
+    assert hold_reason(points=1, gone=1, absent=0, deleted_lately=0, fraction=0.5) is None
+
+
+def test_a_hold_starts_anew_only_for_as_much_again() -> None:
+    hold = Hold(0.0, str(HoldReason.UNUSUAL_SHARE), 100)
+    unusual = HoldReason.UNUSUAL_SHARE
+    assert not has_grown(hold, unusual, gone=150, points=180, fraction=0.5)
+    assert has_grown(hold, unusual, gone=160, points=180, fraction=0.5)
+    assert has_grown(hold, HoldReason.EVERYTHING_GONE, gone=101, points=101, fraction=0.5)
+    assert not has_grown(hold, None, gone=10, points=300, fraction=0.5)
+
+
+def test_the_first_by_the_bytes_of_their_paths() -> None:
+    assert cut_to_first([b"b", b"a/z", b"\xff", b"a"], 2) == {b"a", b"a/z"}
+    assert cut_to_first([b"b", b"a"], 0) == {b"a", b"b"}
+
+
+# -- waiting files -----------------------------------------------------------------------------------------
+
+
+def test_fresh_files_overtake_a_backlog_and_stay_fresh() -> None:
+    pending = Pending(0.0, OnTheWay())
+    pending.observe(b"old", ONE, 0.0, fresh=False)
+    pending.observe(b"new", ONE, 1.0, fresh=True)
+    pending.observe(b"new", TWO, 2.0, fresh=False)
+    assert list(pending.ready(5.0, 9)) == [(b"new", True), (b"old", False)]
+    assert len(pending) == 2
+    pending.observe(b"old", ONE, 6.0, fresh=True)
+    assert list(pending.ready(9.0, 9)) == [(b"new", True), (b"old", True)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.booleans(), st.booleans(), st.booleans()), max_size=40
+    )
+)
+def test_sizes_on_the_way_are_those_of_what_waits(deeds: list[tuple[str, int, bool, bool, bool]]) -> None:
+    on_the_way = OnTheWay()
+    pending = Pending(0.0, on_the_way)
+    model: dict[bytes, int | None] = {}
+    for name, size, fresh, awaited, forget in deeds:
+        path = name.encode()
+        if forget:
+            pending.forget(path)
+            model.pop(path, None)
+        else:
+            pending.observe(path, Signature(size, 0, 0), 0.0, fresh=fresh, awaited=awaited)
+            model[path] = size if awaited else None
+        assert {size for size in range(4) if size in on_the_way} == set(model.values()) - {None}
+        assert len(pending) == len(model)
+
+
+# -- the notebook ----------------------------------------------------------------------------------------------
+
+
+def rejection(path: bytes = b"a.png", at: float = 5.0) -> Rejection:
+    return Rejection("images", path, ONE.pack(), RejectReason.CORRUPT, "It is broken.", at)
+
+
+def noted(directory: Path, told: Told | None = None, limits: str = "limits") -> Notebook:
+    return Notebook(directory / "notebook.sqlite", limits=limits, logger=told or Told())
+
+
+def test_notes_outlive_a_restart(tmp_path: Path) -> None:
+    notebook = noted(tmp_path)
+    notebook.reject(rejection())
+    notebook.reject(rejection(b"\xff\n.png"))
+    notebook.accept("images", b"nobody")
+    notebook.set_hold("images", Hold(7.5, "unusual_share", 60))
+    notebook.note_deletion("images", 8.0, 3)
+    notebook.begin([("images", b"x"), ("images", b"y")])
+    notebook.end([("images", b"y")])
+    notebook.close()
+    notebook = noted(tmp_path)
+    assert {item.path for item in notebook.rejections("images")} == {b"a.png", b"\xff\n.png"}
+    assert notebook.rejections("images")[0].at == 5.0
+    assert notebook.rejections("other") == []
+    assert notebook.hold("images") == Hold(7.5, "unusual_share", 60)
+    assert notebook.deletions("images", 0.0) == [(8.0, 3)]
+    assert notebook.deletions("images", 9.0) == []
+    assert notebook.survivors() == {("images", b"x"): 1}
+    notebook.end_hold("images")
+    assert notebook.hold("images") is None
+    notebook.close()
+
+
+def test_a_rejection_under_other_limits_is_not_remembered(tmp_path: Path) -> None:
+    notebook = noted(tmp_path)
+    notebook.reject(rejection())
+    notebook.close()
+    notebook = noted(tmp_path, limits="more")
+    assert notebook.rejections("images") == []
+    notebook.close()
+
+
+def test_a_suspect_that_was_not_taken_up_again_is_not_blamed_twice(tmp_path: Path) -> None:
+    notebook = noted(tmp_path)
+    notebook.begin([("images", b"x"), ("images", b"y")])
+    notebook.close()
+    notebook = noted(tmp_path)
+    assert notebook.survivors() == {("images", b"x"): 1, ("images", b"y"): 1}
+    notebook.begin([("images", b"x")])
+    notebook.close()
+    notebook = noted(tmp_path)
+    assert notebook.survivors() == {("images", b"x"): 2, ("images", b"y"): 1}
+    notebook.close()
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"not a database", b"SQLite format 3\0" + bytes(5000)], ids=len)
+def test_a_torn_notebook_is_told_and_begun_anew(tmp_path: Path, rubbish: bytes) -> None:
+    (tmp_path / "notebook.sqlite").write_bytes(rubbish)
+    told = Told()
+    notebook = noted(tmp_path, told)
+    notebook.reject(rejection())
+    assert notebook.rejections("images") == [rejection()]
+    assert len(told.events("notebook.lost")) == bool(rubbish)
+    notebook.close()
+    notebook = noted(tmp_path)
+    assert notebook.rejections("images") == [rejection()], "it is kept again"
+    notebook.close()
+
+
+def test_a_notebook_that_cannot_be_opened_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "notebook.sqlite").mkdir()
+    told = Told()
+    notebook = noted(tmp_path, told)
+    notebook.reject(rejection())
+    assert notebook.rejections("images") == [rejection()], "in memory at least"
+    assert (tmp_path / "notebook.sqlite").is_dir()
+    assert len(told.events("notebook.lost")) == 1
+    notebook.close()
+
+
+def test_words_of_another_version_are_passed_over(tmp_path: Path) -> None:
+    notebook = noted(tmp_path)
+    notebook.reject(rejection())
+    notebook.close()
+    with sqlite3.connect(tmp_path / "notebook.sqlite") as connection:
+        connection.execute("INSERT INTO rejection VALUES ('images', x'62', x'', 'limits', 'too_odd', '', 0)")
+    connection.close()
+    notebook = noted(tmp_path)
+    assert [item.path for item in notebook.rejections("images")] == [b"a.png"]
+    notebook.close()
+
+
+def test_a_full_disk_is_told_a_few_times_and_costs_notes_only(tmp_path: Path) -> None:
+    told = Told()
+    notebook = noted(tmp_path, told)
+    notebook._connection.execute("PRAGMA max_page_count = 12")
+    for number in range(2000):
+        notebook.reject(rejection(b"%d.png" % number))
+    assert 1 <= len(told.events("notebook.failing")) <= 3
+    assert notebook.hold("images") is None
+    notebook.close()
