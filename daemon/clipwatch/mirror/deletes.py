@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from clipwatch.clock import rfc3339
 from clipwatch.config import LimitsConfig
@@ -19,6 +19,9 @@ from clipwatch.mirror.ledger import Known, Ledger
 from clipwatch.mirror.notebook import Hold, Notebook
 from clipwatch.mirror.pending import OnTheWay
 from clipwatch.mirror.plan import has_grown, hold_reason
+
+SORT_SHARE: Final = 0.05
+"""While files are on their way, so much of what is gone must have news before all of it is sorted again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Deletes:
         self._known: dict[bytes, Known | None] = {}
         self._changes = 0
         self._judged: object = None
+        self._progress = 0
         self._queue: deque[Gone] = deque()
         noted = notebook.hold(folder)
         self.hold = Hold(min(noted.since, now().timestamp()), noted.reason, noted.points) if noted else None
@@ -115,14 +119,13 @@ class Deletes:
 
     def clear(self) -> None:
         """Forget every suspicion; a new look will find what is left of them."""
-        self._changes += 1
+        self._judged = None
         self.gone.clear()
         self._known.clear()
 
     def failed(self) -> None:
         """The store did not delete what was due: it is due again."""
-        self.busy = False
-        self._changes += 1
+        self.busy, self._judged = False, None
 
     def done(self, deleted: Collection[Gone], lost: int) -> None:
         """The store no longer has them; *lost* of them were no renames."""
@@ -146,14 +149,21 @@ class Deletes:
                 self._end_hold()
                 self._agreed = self._confirmed = False
             return []
-        # Sorting a million is slow: only what can change the answer, and no delete does, has it done again.
-        state = (self._changes, ledger.puts, on_the_way.departures, complete, self._agreed, self._confirmed)
-        if self._judged != state:
-            self._judged = state
+        if self._is_out_of_date(ledger, on_the_way, complete):
             kinds = self._sort(ledger, on_the_way)
             may_go = kinds.lost if self._judge(ledger, kinds, complete) else []
             self._queue = deque([*kinds.renamed, *may_go])
         return [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+
+    def _is_out_of_date(self, ledger: Ledger, on_the_way: OnTheWay, complete: bool) -> bool:
+        """Whether the gone points must be sorted again. No delete asks for it: of a million, it would take hours."""
+        judged = (complete, self._agreed, self._confirmed)
+        progress = self._changes + ledger.puts + on_the_way.departures
+        news = progress - self._progress
+        if judged == self._judged and (not news or (on_the_way and news < len(self.gone) * SORT_SHARE)):
+            return False
+        self._judged, self._progress = judged, progress
+        return True
 
     def renamed(self, ledger: Ledger, gone: Collection[Gone]) -> int:
         """How many of *gone* live on under another path."""

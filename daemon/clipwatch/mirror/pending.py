@@ -17,6 +17,9 @@ class OnTheWay:
         self.departures = 0
         """How often the last file of a size left: only then can what waits for it go on."""
 
+    def __bool__(self) -> bool:
+        return bool(self._sizes)
+
     def __contains__(self, size: int) -> bool:
         return size in self._sizes
 
