@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 CHECKOUT: Final = Path(__file__).parents[2]
-BOOT_SECONDS: Final = 110
+BOOT_SECONDS: Final = 240
 PROGRAM: Final = Path("opt/clipwatch")
 TEST: Final = Path("opt/test")
 
@@ -32,7 +32,7 @@ ExecStart=/opt/clipwatch/bin/python /opt/test/drive.py
 ExecStopPost=/usr/bin/systemctl poweroff --no-block --force
 StandardOutput=file:/var/driver.log
 StandardError=inherit
-TimeoutStartSec=100
+TimeoutStartSec=230
 """
 
 

@@ -15,7 +15,8 @@ import pytest
 from support.commands import SAMPLES
 from support.container import Container, why_not
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("container")]
+# One boot takes 75 s on two slow cores that do something else too; the limit is for a machine that is busier still.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("container")]
 
 HERE = Path(__file__).parent
 WATCHDOG_SECONDS = 6

@@ -55,7 +55,8 @@ def _show(context: Context) -> int:
     if context.json:
         print_json({"settings": shown})
         return 0
-    width = max(len(f"{item['key']} = {toml_value(item['value'])}") for item in shown if item["source"] == "default")
+    lengths = (len(f"{item['key']} = {toml_value(item['value'])}") for item in shown if item["source"] == "default")
+    width = max(lengths, default=0)
     for item in shown:
         print(f"{item['key']} = {toml_value(item['value'])}".ljust(width) + f"  # {item['source']}")
     return 0
