@@ -20,8 +20,8 @@ class Cost:
     """Of one process and everything it started.
 
     *cpu_seconds*: user and system, from `wait4`. *peak_rss_bytes*: the largest sum of resident sets of all its
-    processes, seen 20 times a second (pages that processes share count once for each), and no less than what the
-    kernel kept as the largest of a single one.
+    processes, seen 20 times a second (pages that processes share count once for each), and no less than the kernel's
+    own mark of the first one. Not `ru_maxrss`: that begins with the memory of whoever started the process.
     """
 
     status: int
@@ -33,17 +33,17 @@ class Cost:
 
 def tree(pid: int) -> list[int]:
     """*pid* and its living descendants."""
-    parents: dict[int, list[int]] = {}
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal():
-            try:
-                stat = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace")
-            except OSError:
-                continue
-            parents.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry.name))
     found = [pid]
     for known in found:
-        found += parents.get(known, [])
+        try:
+            threads = list(os.scandir(f"/proc/{known}/task"))
+        except OSError:
+            continue
+        for thread in threads:
+            try:
+                found += map(int, Path(thread.path, "children").read_text(encoding="ascii").split())
+            except OSError:
+                continue
     return found
 
 
@@ -57,10 +57,15 @@ def rss_bytes(pid: int) -> int:
 
 def anonymous_bytes(pid: int) -> int:
     """The part of a process's resident set that belongs to no file."""
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    return _status_bytes(pid, "RssAnon:")
+
+
+def _status_bytes(pid: int, key: str) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(key)), 0)
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
@@ -96,7 +101,10 @@ class Sampler:
             if turn % 4 == 0:
                 members = tree(self._pid)
             turn += 1
-            self.peak_bytes = max(self.peak_bytes, sum(rss_bytes(pid) for pid in members))
+            together = sum(rss_bytes(pid) for pid in members)
+            # Just after the fork it is still a copy of this process.
+            if turn > 1:
+                self.peak_bytes = max(self.peak_bytes, together, _status_bytes(self._pid, "VmHWM:"))
 
     def stop(self) -> int:
         """The peak in bytes."""
@@ -140,7 +148,7 @@ def run_measured(
         process.returncode,
         time.monotonic() - started,
         usage.ru_utime + usage.ru_stime,
-        max(peak, usage.ru_maxrss * 1024),
+        peak,
         timed_out.is_set(),
     )
 
