@@ -23,13 +23,13 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 -m "not soak and not convert"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not soak and not convert"
 
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 -m "not slow and not soak and not convert"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not soak and not convert"
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak --timeout 0 -p no:randomly
