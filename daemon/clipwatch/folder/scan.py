@@ -153,7 +153,12 @@ class _Walk:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                part.unreadable = f"{entry.name!r}: {_words(error)}"
+                if self._follow and entry.is_symlink():
+                    # A link in a circle, or to where this user may not look, casts doubt on itself (`look` says so):
+                    # whoever may make one must not be able to keep a whole directory from being believed.
+                    part.ignored += 1
+                else:
+                    part.unreadable = f"{entry.name!r}: {_words(error)}"
 
     def _take_other(self, entry: os.DirEntry[str], name: bytes, part: _Part) -> None:
         """Whatever is no plain file by itself."""
