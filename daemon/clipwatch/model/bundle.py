@@ -150,8 +150,8 @@ class _Keys:
 
     def file(self) -> str:
         name = str(self.take("file", str))
-        # A bundle comes from elsewhere: it may not reach outside its own folder.
-        if Path(name).is_absolute() or ".." in Path(name).parts:
+        # A bundle comes from elsewhere: it may not reach outside its own folder, or name what no file can be called.
+        if Path(name).is_absolute() or ".." in Path(name).parts or not name.isprintable():
             raise ModelError(f"{self.source}: file must lie in the bundle's folder, not {name!r}.")
         return name
 

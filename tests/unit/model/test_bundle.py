@@ -71,6 +71,8 @@ GOOD: dict[str, Any] = {"format": 1, "name": "n", "vision": {"file": "clip_visio
         ({"vision": []}, "vision is missing or is not a dict"),
         ({"vision": {"file": "/etc/passwd", "sha256": "a"}}, "must lie in the bundle's folder"),
         ({"vision": {"file": "../../x", "sha256": "a"}}, "must lie in the bundle's folder"),
+        ({"vision": {"file": "\ud800", "sha256": "a"}}, "must lie in the bundle's folder"),
+        ({"vision": {"file": "a\0b", "sha256": "a"}}, "must lie in the bundle's folder"),
         ({"text": {"file": "t", "sha256": "b", "context": "77"}}, "text: context"),
         ({"text": {"file": "t", "sha256": "b", "context": 2}}, "context must lie between 3 and 4096"),
         ({"text": {"file": "t", "sha256": "b", "pad_id": -1}}, "pad_id must lie between 0"),
