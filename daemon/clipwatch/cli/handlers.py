@@ -92,4 +92,6 @@ def _watched_sync(daemon: Daemon, looks: Any) -> Generator[dict[str, Any], None,
     request = daemon.ask(lambda: daemon.request_sync(looks))
     while not request.done.wait(0.5):
         yield daemon.ask(lambda: {"counts": request.counts(), "pending": daemon.mirror.pending()})
+    if request.error is not None:
+        raise request.error
     return {**request.result, "undone": request.undone}

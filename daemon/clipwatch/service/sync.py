@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from clipwatch.clock import Clock
+from clipwatch.errors import ClipwatchError, StoreUnavailable
 from clipwatch.mirror.mirror import Counts, Mirror
 from clipwatch.records import path_text
 
@@ -28,10 +29,13 @@ class SyncRequest:
         self.result: dict[str, Any] = {}
         self.undone: list[str] = []
         """Sentences about what was left."""
+        self.error: ClipwatchError | None = None
+        """Why it was given up; raised by whoever waits for it."""
+        self._store_away_since: float | None = None
 
     def check(self) -> bool:
         """Whether everything that can be done has been."""
-        if self.done.is_set():
+        if self.done.is_set() or self._is_given_up():
             return True
         folders = self._mirror.folders
         waited_for = [name for name in self._looks if name in folders and folders[name].available]
@@ -56,6 +60,21 @@ class SyncRequest:
             for directory, reason in folder.counts.unreadable.items():
                 name = path_text(directory) or "."
                 self.undone.append(f"Directory {name} of folder {folder.name} could not be read: {reason}.")
+        self.done.set()
+        return True
+
+    def _is_given_up(self) -> bool:
+        """A daemon waits for its store for ever; whoever asked it for a pass does not."""
+        state, now = self._mirror.store_state, self._clock.monotonic()
+        if state.available:
+            self._store_away_since = None
+            return False
+        if self._store_away_since is None:
+            self._store_away_since = now
+        if now - self._store_away_since < self._mirror.config.store.timeout_seconds:
+            return False
+        self.error = StoreUnavailable(state.trouble or "The store does not answer.")
+        self.result = self.counts()
         self.done.set()
         return True
 
@@ -96,6 +115,8 @@ def run_to_quiet(
         if mirror.failed is not None:
             raise mirror.failed
         if request.check():
+            if request.error is not None:
+                raise request.error
             break
         now = clock.monotonic()
         if now - told >= PROGRESS_SECONDS:

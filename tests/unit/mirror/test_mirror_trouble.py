@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from clipwatch.errors import RejectReason
+from clipwatch.errors import RejectReason, StoreUnavailable
 from clipwatch.mirror.mirror import Mirror
-from clipwatch.records import OpenedFile, Reason
+from clipwatch.records import LedgerRow, OpenedFile, Reason
+from clipwatch.service.sync import SyncRequest
 from clipwatch.store.contract import Store
 from support.faulty_proxy import Answer, FaultyProxy, LoseAnswer, Request, Reset, refusal, too_many, writes
 from support.mirrors import (
@@ -170,8 +171,55 @@ def test_a_poison_point_is_put_aside_and_its_batch_goes_on(tmp_path: Path) -> No
         b.assert_exact()
 
 
-@pytest.mark.parametrize("counted", ["at the start", "after a delete"])
-def test_a_hold_whose_time_is_up_makes_nothing_spin_while_the_store_is_away(tmp_path: Path, counted: str) -> None:
+def test_a_pass_that_somebody_waits_for_is_given_up_where_the_store_stays_away(tmp_path: Path) -> None:
+    with behind_proxy(tmp_path) as (b, proxy):
+        fill(b.folder, 3)
+        b.start()
+        b.quiet()
+        proxy.fail(refusal(403, "Forbidden"), times=None)
+        request = SyncRequest(b.now, b.clock)
+        run_until(b.now, b.clock, request.check)
+        assert isinstance(request.error, StoreUnavailable)
+        assert request.done.is_set()
+        proxy.heal()
+        b.clock.jump(31)
+        run_until(b.now, b.clock, lambda: b.now.store_state.available)
+        request = SyncRequest(b.now, b.clock)
+        run_until(b.now, b.clock, request.check)
+        assert request.error is None
+        b.assert_exact()
+
+
+def test_a_look_asked_for_during_a_look_is_another_one(b: Bench) -> None:
+    fill(b.folder, 3)
+    b.start()
+    run_until(b.now, b.clock, lambda: b.one.looks_started == 1)
+    wanted = b.one.ask_look("test")
+    assert wanted == 2
+    assert b.one.ask_look("again") == 2, "those that wait share one"
+    b.quiet()
+    assert b.one.looks == 2
+
+
+def test_an_end_is_not_kept_waiting_by_reading_the_collection(b: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(b.folder, 3)
+    b.sync()
+    pages = threading.Event()
+    read = b.store.ledger
+
+    def endless(folder: str) -> Iterator[Sequence[LedgerRow]]:
+        while True:
+            yield from read(folder)
+            pages.set()
+
+    monkeypatch.setattr(b.store, "ledger", endless)
+    b.start()
+    run_until(b.now, b.clock, pages.is_set)
+    b.now.stop()
+    run_until(b.now, b.clock, lambda: b.now.finished)
+
+
+def test_a_hold_whose_time_is_up_makes_nothing_spin_while_the_store_is_away(tmp_path: Path) -> None:
     with behind_proxy(tmp_path) as (b, proxy):
         fill(b.folder, 3)
         b.start()
