@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,8 @@ class Home:
             if file.suffix in (".jpg", ".png") and (not names or file.name in names):
                 shutil.copy(file, self.images / file.name)
 
-    def _environment(self) -> dict[str, str]:
+    def full_environment(self) -> dict[str, str]:
+        """What a command is given."""
         ours = {key: value for key, value in os.environ.items() if not key.startswith("CLIPWATCH_")}
         return {**ours, **FAST, **self.environment}
 
@@ -53,7 +54,7 @@ class Home:
         done = subprocess.run(
             [COMMAND, *arguments],
             cwd=self.path,
-            env=self._environment(),
+            env=self.full_environment(),
             capture_output=True,
             text=True,
             timeout=PATIENCE_SECONDS,
@@ -70,12 +71,12 @@ class Home:
         return json.loads(self.run(*arguments, "--json", expect=expect).stdout)
 
     @contextlib.contextmanager
-    def daemon(self, *arguments: str) -> Iterator[Running]:
-        """A running daemon, ready; killed at the end if it still runs."""
+    def daemon(self, *arguments: str, options: Sequence[str] = ()) -> Iterator[Running]:
+        """A running daemon, ready, with *options* of `run`; killed at the end if it still runs."""
         log = self.path / "daemon.log"
         with log.open("ab") as stderr:
             process = subprocess.Popen(
-                [COMMAND, *arguments, "run"], cwd=self.path, env=self._environment(), stderr=stderr
+                [COMMAND, *arguments, "run", *options], cwd=self.path, env=self.full_environment(), stderr=stderr
             )
         running = Running(process, log, log.stat().st_size)
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from clipwatch.cli.old_model import Remembered
 from clipwatch.config import Config
+from clipwatch.errors import CollectionMissing
 from clipwatch.mirror.pipeline import Decoder
 from clipwatch.model.encoder import VisionEncoder
 from clipwatch.records import Preprocessing
@@ -45,8 +46,14 @@ class OldAnswers:
             if not self._sought:
                 self._answers, self._sought = self._load(), True
             answers = self._answers
-        done = self._target.count(model=self._fingerprint)
-        return Before(done, max(done, self._front.count()), answers)
+        try:
+            done = self._target.count(model=self._fingerprint)
+        except CollectionMissing:
+            done = 0  # Nobody has begun.
+        try:
+            return Before(done, max(done, self._front.count()), answers)
+        except CollectionMissing:
+            return None  # The switch has come in between.
 
     def _load(self) -> Answers | None:
         found = self._find()

@@ -80,6 +80,6 @@ def find_old(
             return None
         encoder = load_encoder(model.config, batch_size=1, logger=logger, explicit_path=True)
     except ModelError as error:
-        logger.warning("model.old_unusable", reason=error.message)
+        logger.info("model.old_unusable", reason=error.message)
         return None
     return (encoder, model) if encoder.fingerprint == model.fingerprint else None

@@ -62,6 +62,9 @@ def page(status: dict[str, Any]) -> Iterator[str]:
     if store:
         trouble = f": {visible(store['trouble'])}" if store.get("trouble") else ""
         yield f"  store   {visible(store['address'])}, collection {store['collection']}{trouble}"
+    if "rebuild" in status:
+        held = f"; {visible(status['rebuild']['held'])}" if status["rebuild"]["held"] else ""
+        yield "  anew    {done} of {of} images in collection {collection}".format(**status["rebuild"]) + held
     for folder in status["watch"]:
         how = f", watched by {folder['backend']}" if folder.get("backend") else ""
         yield f"  folder  {folder['name']} at {visible(folder['path'])}: {folder['state']}{how}"

@@ -13,6 +13,7 @@ from typing import Any
 
 from clipwatch.clock import Clock
 from clipwatch.errors import CollectionMissing
+from clipwatch.mirror.folder_mirror import KEEPS_ITS_POINT
 from clipwatch.mirror.ledger import Ledger, content_key
 from clipwatch.mirror.mirror import Mirror
 from clipwatch.mirror.plan import hold_reason
@@ -23,10 +24,14 @@ from clipwatch.store.rebuild import CURE, Rebuild
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the mirror knows of one folder: a directory it cannot read ("": none), and ids of rejected files."""
+    """What the mirror knows of one folder: a directory it cannot read ("": none), and ids of rejected files.
+
+    *kept*: those among them whose points are kept, since what is in the file is not known.
+    """
 
     unreadable: str
     rejected: frozenset[bytes]
+    kept: frozenset[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +44,15 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What one folder would lose: of *points*, *gone* that live on nowhere, *absent* of them without a file."""
+    """What one folder would lose: of *points*, *gone* that live on nowhere, *absent* of them without a file.
+
+    *kept*: those of them whose file cannot be read now.
+    """
 
     points: int
     gone: int
     absent: int
+    kept: int = 0
 
 
 def doubt_about(folder: str, loss: Loss, known: Known, *, fraction: float) -> str:
@@ -52,15 +61,17 @@ def doubt_about(folder: str, loss: Loss, known: Known, *, fraction: float) -> st
         return ""
     if known.unreadable:
         return f"directory {known.unreadable} of folder {folder} cannot be read, and {loss.gone} points would be lost"
+    if loss.kept:
+        return f"{loss.kept} files of folder {folder} cannot be read, and their points would be lost"
     held = hold_reason(points=loss.points, gone=loss.gone, absent=loss.absent, deleted_lately=0, fraction=fraction)
     return f"{loss.gone} of the {loss.points} points of folder {folder} would be lost" if held is not None else ""
 
 
-def loss_of(old: Store, new: Store, folder: str, model: str, rejected: frozenset[bytes]) -> Loss:
+def loss_of(old: Store, new: Store, folder: str, model: str, known: Known) -> Loss:
     """Compare what two collections say of *folder*; blocking."""
     ledger = Ledger(folder, model)
     ledger.load(new.ledger(folder))
-    points = gone = absent = 0
+    points = gone = absent = kept = 0
     try:
         for page in old.ledger(folder):
             points += len(page)
@@ -68,10 +79,11 @@ def loss_of(old: Store, new: Store, folder: str, model: str, rejected: frozenset
             living = ledger.content_points([content_key(row.content) for row in missing]) if missing else []
             lost = [row for row, copies in zip(missing, living, strict=True) if not copies]
             gone += len(lost)
-            absent += sum(row.id not in rejected for row in lost)
+            absent += sum(row.id not in known.rejected for row in lost)
+            kept += sum(row.id in known.kept for row in lost)
     except CollectionMissing:
         return Loss(0, 0, 0)
-    return Loss(points, gone, absent)
+    return Loss(points, gone, absent, kept)
 
 
 class Switchover:
@@ -98,6 +110,9 @@ class Switchover:
                 name: Known(
                     next((path_text(path) or "." for path in folder.counts.unreadable), ""),
                     frozenset(point_uuid(name, path) for path in folder.rejected),
+                    frozenset(
+                        point_uuid(name, path) for path, it in folder.rejected.items() if it.reason in KEEPS_ITS_POINT
+                    ),
                 )
                 for name, folder in self._mirror.folders.items()
             }
@@ -114,9 +129,7 @@ class Switchover:
             return Doubt(foreign, CURE)
         if not trusted:
             for name, facts in known.items():
-                loss = loss_of(
-                    self._rebuild.front, self._mirror.store, name, self._mirror.encoder.fingerprint, facts.rejected
-                )
+                loss = loss_of(self._rebuild.front, self._mirror.store, name, self._mirror.encoder.fingerprint, facts)
                 doubt = doubt_about(name, loss, facts, fraction=self._mirror.config.limits.delete_fraction)
                 if doubt:
                     minutes = self._mirror.config.limits.delete_hold_minutes

@@ -72,7 +72,10 @@ class Answers:
         """
         before = self._before()
         if before is not None:
-            return _from_before(before, request)
+            answer = _from_before(before, request)
+            if answer["hits"] or self._before() is not None:
+                return answer
+            # The old collection went while it was asked: the new one is whole.
         limit = int(request.get("limit", 10))
         if not 1 <= limit <= MOST_HITS:
             raise ConfigError(f"The limit must be between 1 and {MOST_HITS}, not {limit}.")
@@ -87,7 +90,7 @@ class Answers:
             done, of = self.store.count(model=model), self.store.count()
         except CollectionMissing:
             hits, done, of = [], 0, 0
-        answer: dict[str, Any] = {
+        answer = {
             "hits": [
                 {
                     "path": hit.payload.get("path", ""),

@@ -115,6 +115,7 @@ class Rebuild:
         self.shows_old = False
         """Questions are answered from the old collection."""
         self.old_points = 0
+        self._told = ""
         store.placing = partial(self.place, writing=True)
 
     @property
@@ -164,9 +165,11 @@ class Rebuild:
         if foreign:
             raise ConfigError(foreign, hint=CURE)
         self.old_points = self.front.count()
-        self._logger.info(
-            "rebuild.started", collection=target, beside=self._name, points=self.old_points, again=resumed
-        )
+        if self._told != target:
+            self._told = target
+            self._logger.info(
+                "rebuild.started", collection=target, beside=self._name, points=self.old_points, again=resumed
+            )
 
     def foreign(self) -> str:
         """A sentence where the old collection holds a point that is not ours to remove; "" where it does not."""
