@@ -7,7 +7,7 @@ import fcntl
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -116,6 +116,7 @@ class Parts:
         """Each with the preprocessing of another model than ours, where that is its work."""
         self._folders = [watch.name for watch in context.config.watch]
         self._answers: Answers | None = None
+        self._requests: Mapping[str, int] = {}
 
     def open_together(self) -> None:
         """Store and model at once: each spends its start waiting."""
@@ -139,6 +140,7 @@ class Parts:
             key = api_key(config.store, os.environ)
             make_state_directory(context.state)
             inner = open_store(config.store, api_key=key, runtime=context.state, logger=context.logger)
+            self._requests = inner.requests
             self._rebuild = Rebuild(
                 inner,
                 folders=lambda: self._folders,
@@ -313,6 +315,10 @@ class Parts:
         patiently = partial(self.store.attempt, "switch")
         Switchover(mirror, self.rebuild, patiently=patiently, clock=context.clock, logger=context.logger)
         return mirror
+
+    def requests_of(self, thread: str) -> int:
+        """Requests to the store that this thread has begun, repeated ones included."""
+        return self._requests.get(thread, 0)
 
     @property
     def decoding_since(self) -> float | None:

@@ -103,7 +103,7 @@ def signs(mirror: Mirror, parts: Parts, context: Context, watchdog_seconds: floa
     """Of life, by the settings that are in force now."""
     return mirror_signs(
         mirror,
-        store_attempts=parts.store.attempts,
+        store_requests=parts.requests_of(mirror.writer.name),
         decoding_since=parts.decoding_since,
         config=context.config,
         watchdog_seconds=watchdog_seconds,

@@ -16,8 +16,8 @@ from clipwatch.mirror.mirror import Mirror
 ENCODE_SECONDS_PER_IMAGE: Final = 5.0
 """Well above what the largest model takes for one picture on one slow core."""
 
-STORE_TIMEOUTS: Final = 4
-"""A write may be split into several requests, each with its own timeout, before it counts as one more attempt."""
+STORE_TIMEOUTS: Final = 2
+"""A request ends by itself after one, and its answer may drip for another."""
 
 LONGEST_PAUSE_SECONDS: Final = 90.0
 """Above the pause between two attempts on a store that is away, and the time for a decode worker to start."""
@@ -54,12 +54,12 @@ class Liveness:
 
 
 def mirror_signs(
-    mirror: Mirror, *, store_attempts: int, decoding_since: float | None, config: Config, watchdog_seconds: float
+    mirror: Mirror, *, store_requests: int, decoding_since: float | None, config: Config, watchdog_seconds: float
 ) -> list[Sign]:
     """Of the mirror's two lanes and its decoders.
 
-    *store_attempts*: requests begun so far, so that an outage which is being waited out is no hang. *decoding_since*:
-    when the picture that takes longest was begun. No limit is below *watchdog_seconds*.
+    *store_requests*: that the store's lane has begun so far, so that an outage which is waited out is no hang.
+    *decoding_since*: when the picture that takes longest was begun. No limit is below *watchdog_seconds*.
     """
     encode, write = mirror.pipeline.inference, mirror.writer
     limits = {
@@ -69,7 +69,7 @@ def mirror_signs(
     }
     signs = (
         ("encode", encode.queued > 0, encode.answered),
-        ("store", write.queued > 0, write.answered + store_attempts),
+        ("store", write.queued > 0, write.answered + store_requests),
         ("decode", decoding_since is not None, decoding_since or 0.0),
     )
     return [

@@ -80,6 +80,8 @@ class QdrantStore:
         self._owns_client = True
         self.placing: Callable[[int], None] = lambda _width: None
         """Called by `ensure` before anything else: the moment to choose the collection (`speak_of`)."""
+        self.requests: Counter[str] = Counter()
+        """Begun so far, by the name of the thread; one count for all collections of this store."""
 
     # -- which collection -----------------------------------------------------------------------------------
 
@@ -289,6 +291,7 @@ class QdrantStore:
         """The only door to the client; requests are built before, so that what fails in here is the other side."""
         if self._closed.is_set():
             raise StoreUnavailable("The store is closed.")
+        self.requests[threading.current_thread().name] += 1
         try:
             return send(self._client)
         except CLIENT_ERRORS as error:

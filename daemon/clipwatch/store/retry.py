@@ -50,8 +50,6 @@ class RetryingStore:
         self._clock = clock
         self._give_up_seconds = give_up_seconds
         self._outage = Outage(clock, logger, on_state)
-        self.attempts = 0
-        """Requests begun so far, repeated ones included: as long as it grows, nothing hangs."""
 
     def patient_for(self, seconds: float) -> RetryingStore:
         """The same store, and the same outage, for callers that would rather hear no than wait for ever."""
@@ -162,12 +160,8 @@ class RetryingStore:
             reraise=True,
         )
 
-        def attempt() -> T:
-            self.attempts += 1
-            return call()
-
         try:
-            result: T = retrying(attempt)
+            result: T = retrying(call)
             answered = True
         except ClipwatchError as error:
             answered = not _time_heals(error)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from clipwatch.service.liveness import Liveness, Sign
+from clipwatch.config import BatchConfig, Config
+from clipwatch.mirror.jobs import Lane, Mailbox
+from clipwatch.mirror.mirror import Mirror
+from clipwatch.service.liveness import Liveness, Sign, mirror_signs
 from clipwatch.service.notify import Notifier
 
 
@@ -88,3 +94,62 @@ def test_the_watchdog_is_ours_only_where_its_process_is_this_one() -> None:
 def test_without_a_manager_nothing_is_said(tmp_path: Path) -> None:
     with Notifier({}).loading("anything"):
         Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}).ready()
+
+
+class _Mirror:
+    """The two lanes of a mirror, real ones."""
+
+    def __init__(self) -> None:
+        mailbox = Mailbox(threading.Event())
+        self.writer = Lane("store", mailbox)
+        self.pipeline = SimpleNamespace(inference=Lane("encode", mailbox))
+
+
+@pytest.fixture
+def never() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def _signs(mirror: _Mirror, *, requests: int = 0, decoding_since: float | None = None) -> list[Sign]:
+    return mirror_signs(
+        cast(Mirror, mirror),
+        store_requests=requests,
+        decoding_since=decoding_since,
+        config=Config(batch=BatchConfig(size=2)),
+        watchdog_seconds=6,
+    )
+
+
+@pytest.mark.parametrize("name", ["encode", "store"])
+def test_a_lane_whose_call_never_ends_is_stuck_and_an_idle_one_is_not(name: str, never: threading.Event) -> None:
+    mirror, liveness = _Mirror(), Liveness()
+    lane = mirror.writer if name == "store" else mirror.pipeline.inference
+    lane.run(never.wait, lambda _: None)
+    assert liveness.stuck(_signs(mirror), 0) == []
+    assert liveness.stuck(_signs(mirror), 9) == []
+    assert liveness.stuck(_signs(mirror), 300) == [name]
+
+
+def test_an_outage_that_is_waited_out_is_no_hang(never: threading.Event) -> None:
+    mirror, liveness = _Mirror(), Liveness()
+    mirror.writer.run(never.wait, lambda _: None)
+    assert [liveness.stuck(_signs(mirror, requests=hour), 60.0 * hour) for hour in range(600)] == [[]] * 600
+
+
+def test_a_long_inference_within_its_limit_is_no_hang(never: threading.Event) -> None:
+    mirror, liveness = _Mirror(), Liveness()
+    mirror.pipeline.inference.run(never.wait, lambda _: None)
+    liveness.stuck(_signs(mirror), 0)
+    # Two pictures a batch, and the watchdog's time is shorter than what they may take.
+    assert liveness.stuck(_signs(mirror), 10) == []
+    assert liveness.stuck(_signs(mirror), 10.1) == ["encode"]
+
+
+def test_a_picture_that_is_never_done_is_a_hang_though_others_are() -> None:
+    mirror, liveness = _Mirror(), Liveness()
+    for moment in range(0, 100, 10):
+        assert liveness.stuck(_signs(mirror, decoding_since=1.0), moment) == []
+    assert liveness.stuck(_signs(mirror, decoding_since=1.0), 111) == ["decode"]
+    assert liveness.stuck(_signs(mirror, decoding_since=2.0), 112) == []
