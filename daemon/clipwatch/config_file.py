@@ -228,6 +228,9 @@ def check_store(store: StoreConfig) -> None:
                 f"store.url {store.url!r} is no store address.",
                 hint='Write "embedded:data/store", "http://localhost:6333" or "grpc://localhost:6334".',
             )
+        if "@" in parts.netloc or parts.query:
+            # it is shown in logs and by `status`, and nothing but the host and path of it is used
+            raise ConfigError("store.url holds a user, a password or a query.", hint="Put the key into store.api_key.")
     if not store.collection or "/" in store.collection:
         raise ConfigError(f"store.collection {store.collection!r} is no collection name.")
     if store.api_key and store.api_key_file:

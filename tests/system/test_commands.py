@@ -161,6 +161,7 @@ def test_config_init_writes_what_config_show_then_reads(home: Home) -> None:
         ("[batch]\nsize = 0", "between 1 and 1000"),
         ("[store]\nurl = 'ftp://x'", "is no store address"),
         ("[store]\nurl = 'http://localhost:6333'", "name must be given"),
+        ("[store]\nurl = 'https://me:secret@host:6333'", "store.url holds a user, a password or a query."),
         ("[[watch]]\npath='a'\nname='x'\n[[watch]]\npath='b'\nname='x'", "Give each folder its own name."),
         ("[log]\nlevel = 'inof'", "Did you mean 'info'?"),
         ("[model]\npath = 'nowhere.onnx'", "clipwatch model fetch"),
