@@ -10,7 +10,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
+from clipwatch.asgi import QuietServer
 from clipwatch.engine import app
 from clipwatch.engine.catalog import Catalog
 from clipwatch.errors import ConfigError
@@ -38,13 +38,6 @@ class Listening:
     address: str
     api_key: str
     idle_seconds: float
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """A terminal and a service manager signal the whole group; only the parent's pipe ends us."""
-        yield
 
 
 def bind_unix(path: Path) -> socket.socket:
@@ -74,8 +67,8 @@ def bind_tcp(address: str) -> socket.socket:
         ) from error
 
 
-def _serve_on(application: ASGIApp) -> _Server:
-    return _Server(
+def _serve_on(application: ASGIApp) -> QuietServer:
+    return QuietServer(
         uvicorn.Config(
             application,
             loop="asyncio",
@@ -86,6 +79,7 @@ def _serve_on(application: ASGIApp) -> _Server:
             log_level="warning",
             access_log=False,
             server_header=False,
+            date_header=False,
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_DRAIN_SECONDS,
@@ -140,7 +134,7 @@ async def serve(catalog: Catalog, listening: Listening) -> None:
     await asyncio.wait([ending, vacuum, *running], return_when=asyncio.FIRST_COMPLETED)
     vacuum.cancel()
     for server in servers:
-        server.should_exit = True
+        server.end()
     await asyncio.gather(*running, return_exceptions=True)
     await asyncio.get_running_loop().run_in_executor(owner, catalog.close)
     owner.shutdown()

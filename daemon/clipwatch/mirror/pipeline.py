@@ -45,8 +45,11 @@ from clipwatch.store.contract import Refusal, Store
 
 LOOK_AHEAD_BATCHES: Final = 3
 WRITES_AHEAD: Final = 2
-REUSE_POINTS_PER_WRITE: Final = 200
+REUSE_POINTS_PER_WRITE: Final = 250
 """Points that need no inference travel in larger writes: a renamed tree should not take minutes."""
+
+KNOWN_AHEAD: Final = 4 * REUSE_POINTS_PER_WRITE
+"""Files without pixels in hand: they weigh little, so they do not take the room of those that have some."""
 
 
 class Decoder(Protocol):
@@ -169,6 +172,7 @@ class Pipeline:
         self._touched: deque[KnownContent] = deque()
         self._in_work: dict[str, list[DecodedImage]] = {}
         self._oldest_decoded: float | None = None
+        self._oldest_known: float | None = None
         self._writing = 0
         self._in_flight = 0
         self._settled = False
@@ -215,14 +219,20 @@ class Pipeline:
 
     def room(self) -> int:
         """How many more candidates may be submitted now."""
-        ahead = self._decoding + len(self._fresh) + len(self._decoded) + len(self._known) + len(self._touched)
-        return max(0, LOOK_AHEAD_BATCHES * self._batch.size - ahead)
+        pictures = self._decoding + len(self._fresh) + len(self._decoded)
+        known = len(self._known) + len(self._touched)
+        return max(0, min(LOOK_AHEAD_BATCHES * self._batch.size - pictures, KNOWN_AHEAD - known))
 
     def wait_seconds(self) -> float | None:
         """Until a batch that is still filling goes as it is; None where nothing waits for time to pass."""
-        if self._oldest_decoded is None or self._inference.queued or self._writer.queued >= WRITES_AHEAD:
+        if self._writer.queued >= WRITES_AHEAD:
             return None
-        return max(0.0, self._oldest_decoded + self._batch.max_wait_seconds - self._clock.monotonic())
+        waiting = [self._oldest_known, None if self._inference.queued else self._oldest_decoded]
+        oldest = min((moment for moment in waiting if moment is not None), default=None)
+        return None if oldest is None else self._overdue_in(oldest)
+
+    def _overdue_in(self, oldest: float) -> float:
+        return max(0.0, oldest + self._batch.max_wait_seconds - self._clock.monotonic())
 
     # -- stages ----------------------------------------------------------------------------------------
 
@@ -259,6 +269,8 @@ class Pipeline:
 
     def _take_known(self, known: KnownContent) -> None:
         (self._touched if self._same_point(known.candidate, known.content) else self._known).append(known)
+        if self._oldest_known is None:
+            self._oldest_known = self._clock.monotonic()
 
     def _finish(self, outcome: Outcome) -> None:
         self._drop(outcome.candidate)
@@ -271,14 +283,16 @@ class Pipeline:
         filling = more_coming or self._decoding > 0
         waiting = len(self._fresh) + len(self._decoded)
         if waiting and not self._inference.queued and self._writer.queued < WRITES_AHEAD:
-            overdue = self.wait_seconds() == 0.0
+            overdue = self._oldest_decoded is not None and not self._overdue_in(self._oldest_decoded)
             if waiting >= self._batch.size or overdue or not filling:
                 self._encode()
-        if self._writer.queued < WRITES_AHEAD:
-            for queue, start in ((self._touched, self._refresh), (self._known, self._reuse)):
-                if queue and (len(queue) >= REUSE_POINTS_PER_WRITE or not filling or not self.room()):
-                    taken = [queue.popleft() for _ in range(min(len(queue), REUSE_POINTS_PER_WRITE))]
-                    start(taken)
+        overdue = self._oldest_known is not None and not self._overdue_in(self._oldest_known)
+        for queue, start in ((self._touched, self._refresh), (self._known, self._reuse)):
+            full = len(queue) >= REUSE_POINTS_PER_WRITE
+            if queue and (full or overdue or not filling) and self._writer.queued < WRITES_AHEAD:
+                start([queue.popleft() for _ in range(min(len(queue), REUSE_POINTS_PER_WRITE))])
+        if not self._known and not self._touched:
+            self._oldest_known = None
 
     def _encode(self) -> None:
         leaders: list[DecodedImage] = []
@@ -446,7 +460,7 @@ class Pipeline:
             for item in queue:
                 self._drop(item.candidate)
             queue.clear()
-        self._oldest_decoded = None
+        self._oldest_decoded = self._oldest_known = None
 
     def _drop(self, candidate: Candidate) -> None:
         self._in_flight -= 1

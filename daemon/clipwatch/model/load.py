@@ -141,7 +141,7 @@ def _variant(config: ModelConfig, files: ModelFiles, source: str, logger: Any) -
 
 def _openvino_pays(config: ModelConfig, weights: Weights, batch_size: int) -> bool:
     """Whether it is worth loading the model twice; for the one picture of a question it never is."""
-    large = batch_size > 1 and len(weights.content) >= OPENVINO_FROM_BYTES
+    large = batch_size > 1 and weights.size_bytes >= OPENVINO_FROM_BYTES
     return large and config.engine == "auto" and openvino.cpu_has_bf16() and openvino.installed()
 
 

@@ -34,7 +34,7 @@ _RUNTIME_ERRORS: Final[tuple[type[Exception], ...]] = (
 
 
 class OnnxEngine:
-    """One session, made from bytes; nothing of it is read from disk again."""
+    """One session; nothing of its model is read from disk again."""
 
     def __init__(self, weights: Weights, *, device: str, threads: int) -> None:
         """*device*: "auto", "cpu" or the first word of an execution provider's name ("cuda").
@@ -53,11 +53,10 @@ class OnnxEngine:
         options.log_severity_level = 4
         providers = [provider] if provider == _CPU else [provider, _CPU]
         try:
-            self._session = onnxruntime.InferenceSession(weights.content, options, providers=providers)
+            self._session = onnxruntime.InferenceSession(weights.path, options, providers=providers)
         except _RUNTIME_ERRORS as error:
             raise _unloadable(weights, str(error)) from error
-        # It keeps the file's bytes for a reload that we never ask for; they are as much again as the model.
-        vars(self._session).pop("_model_bytes", None)
+        weights.require_unchanged()
         in_force = self._session.get_providers()[0]
         if device not in ("auto", "cpu") and in_force != provider:
             raise ModelError(

@@ -57,7 +57,7 @@ class OpenVinoEngine:
         }
         try:
             core = openvino.Core()
-            model = core.read_model(model=io.BytesIO(weights.content))
+            model = core.read_model(model=io.BytesIO(weights.content()))
             self.inputs: Sequence[Port] = tuple(_port(port) for port in model.inputs)
             self.outputs: Sequence[Port] = tuple(_port(port) for port in model.outputs)
             self._request = core.compile_model(model, "CPU", settings).create_infer_request()

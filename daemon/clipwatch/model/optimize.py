@@ -111,7 +111,7 @@ class _Bench:
         self.exact = self._encoder(OnnxEngine(weights, device="cpu", threads=self.threads))
 
     def original(self) -> Row:
-        return Row(ORIGINAL, self._rate(self.exact), 1.0, 1.0, len(self.weights.content))
+        return Row(ORIGINAL, self._rate(self.exact), 1.0, 1.0, self.weights.size_bytes)
 
     def row(self, variant: str, engine: Engine, size_bytes: int) -> Row:
         encoder = self._encoder(engine)
@@ -145,7 +145,7 @@ def _int8(bench: _Bench, target: Path) -> Row:
     try:
         quantize_int8(bench.weights, target)
         quantized = read_weights(target)
-        return bench.row(INT8, OnnxEngine(quantized, device="cpu", threads=bench.threads), len(quantized.content))
+        return bench.row(INT8, OnnxEngine(quantized, device="cpu", threads=bench.threads), quantized.size_bytes)
     except ModelError as error:
         return _without(INT8, error.message)
 
@@ -160,7 +160,7 @@ def quantize_int8(weights: Weights, target: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     try:
-        model = onnx.load_from_string(weights.content)
+        model = onnx.load_from_string(weights.content())
         # Says that shapes need no inferring first; else the quantiser warns on the root logger.
         model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
         quantize_dynamic(
@@ -181,7 +181,7 @@ def _openvino(bench: _Bench) -> Row:
     if not openvino.cpu_has_bf16():
         return _without(OPENVINO, "gains nothing here: this CPU does not multiply bfloat16")
     try:
-        return bench.row(OPENVINO, OpenVinoEngine(bench.weights, threads=bench.threads), len(bench.weights.content))
+        return bench.row(OPENVINO, OpenVinoEngine(bench.weights, threads=bench.threads), bench.weights.size_bytes)
     except ModelError as error:
         return _without(OPENVINO, error.message)
 

@@ -1,13 +1,17 @@
-"""A model file → its bytes and their SHA-256, read once.
+"""A model file → an open descriptor on it, and the SHA-256 of what it holds.
 
-The session is made from the very bytes whose hash was taken: replacing the file while running changes nothing.
+The session is made through the very descriptor whose content was hashed, and the file must be the same before and
+after: replacing it while running changes nothing. It is never held in memory beside the session made of it, which
+would double the peak of the whole program.
 """
 
 from __future__ import annotations
 
 import hashlib
+import mmap
+import os
+import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +20,7 @@ from clipwatch.errors import ModelError
 MAX_BYTES: Final = (1 << 31) - 1
 """A protobuf message, and so an ONNX file, cannot be larger."""
 
+_HASH_BYTES: Final = 1 << 20
 _LFS_POINTER: Final = b"version https://git-lfs"
 _REFETCH: Final = "Fetch it again, for example with `clipwatch model fetch`."
 
@@ -25,32 +30,65 @@ _INITIALIZER: Final = 5
 _DATA_LOCATION: Final = 14
 
 
-@dataclass(frozen=True, slots=True)
 class Weights:
-    """An ONNX file's bytes; *sha256* is 64 hex digits."""
+    """A whole, self-contained ONNX file; *sha256* is 64 hex digits."""
 
-    file: Path
-    content: bytes
-    sha256: str
+    def __init__(self, file: Path, descriptor: int) -> None:
+        """Takes *descriptor* over: it is closed when this is no longer used. Raises `ModelError`, OSError."""
+        self.file = file
+        self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
+        self._status = _status(descriptor)
+        self.size_bytes = self._status[0]
+        if self.size_bytes > MAX_BYTES:
+            raise ModelError(f"{file} is larger than 2 GB, which no ONNX file can be.", hint=_REFETCH)
+        if not self.size_bytes:
+            raise ModelError(f"The model {file} is empty.", hint=_REFETCH)
+        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
+            _require_model(file, content)
+            digest = hashlib.sha256()
+            for start in range(0, self.size_bytes, _HASH_BYTES):
+                digest.update(content[start : start + _HASH_BYTES])
+        self.sha256 = digest.hexdigest()
+
+    @property
+    def path(self) -> str:
+        """A path that leads to the hashed file itself, whatever lies under its name by now."""
+        return f"/proc/self/fd/{self._descriptor}"
+
+    def content(self) -> bytes:
+        """All of it, for whoever cannot read from `path`."""
+        content = os.pread(self._descriptor, self.size_bytes, 0)
+        self.require_unchanged()
+        return content
+
+    def require_unchanged(self) -> None:
+        """Raise `ModelError` where somebody wrote into the file since it was hashed."""
+        if _status(self._descriptor) != self._status:
+            raise ModelError(f"{self.file} was changed while it was loaded.", hint="Try again when it is whole.")
+
+
+def _status(descriptor: int) -> tuple[int, int, int]:
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def read_weights(file: Path) -> Weights:
-    """Read and check *file*. Raises `ModelError` for what cannot be a whole, self-contained ONNX model."""
+    """Open and check *file*. Raises `ModelError` for what cannot be a whole, self-contained ONNX model."""
     try:
-        size = file.stat().st_size
-        if size > MAX_BYTES:
-            raise ModelError(f"{file} is larger than 2 GB, which no ONNX file can be.", hint=_REFETCH)
-        content = file.read_bytes()
+        return Weights(file, os.open(file, os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:
         raise ModelError(f"The model {file} cannot be read: {error.strerror}.") from error
-    if not content:
-        raise ModelError(f"The model {file} is empty.", hint=_REFETCH)
-    if content.startswith(_LFS_POINTER):
+
+
+def _require_model(file: Path, content: mmap.mmap) -> None:
+    if content[: len(_LFS_POINTER)] == _LFS_POINTER:
         raise ModelError(
             f"{file} is a Git LFS pointer, not the model itself.", hint="Run `git lfs pull` where it came from."
         )
     try:
-        external = _keeps_weights_elsewhere(memoryview(content))
+        with memoryview(content) as view:
+            external = _keeps_weights_elsewhere(view)
     except ValueError as error:
         raise ModelError(f"{file} is not an ONNX model, or is cut short.", hint=_REFETCH) from error
     if external:
@@ -58,7 +96,6 @@ def read_weights(file: Path) -> Weights:
             f"{file} keeps its weights in another file.",
             hint=f"Make it one file: `python -c \"import onnx; onnx.save(onnx.load('{file.name}'), 'one.onnx')\"`.",
         )
-    return Weights(file, content, hashlib.sha256(content).hexdigest())
 
 
 def _keeps_weights_elsewhere(model: memoryview) -> bool:

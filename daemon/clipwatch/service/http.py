@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import uvicorn
 
+from clipwatch.asgi import QuietServer
 from clipwatch.clock import Clock
 from clipwatch.config import HttpConfig
 from clipwatch.errors import ConfigError, StoreUnavailable
@@ -91,7 +92,7 @@ class HttpServer:
         self._views = Views(status, ready, healthy, search, image, metrics, body_bytes)
         self._clock, self._logger = clock, logger
         self._stop = threading.Event()
-        self._server: uvicorn.Server | None = None
+        self._server: QuietServer | None = None
         self.address = ""
         """`http://host:port` while it listens."""
         self.trouble = ""
@@ -108,7 +109,7 @@ class HttpServer:
         """Stop answering; soon, whatever is being answered."""
         self._stop.set()
         if self._server is not None:
-            self._server.should_exit = True
+            self._server.end()
         if self._thread.is_alive():
             self._thread.join(2 * CLOSE_SECONDS)
 
@@ -145,7 +146,7 @@ class HttpServer:
 
     async def _answer(self, listening: Any) -> None:
         app = application(self._views, self._access, load_page(), self._logger)
-        self._server = uvicorn.Server(
+        self._server = QuietServer(
             uvicorn.Config(
                 app,
                 loop="asyncio",
@@ -156,6 +157,7 @@ class HttpServer:
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                date_header=False,
                 proxy_headers=False,
                 limit_concurrency=CONNECTIONS,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -163,5 +165,6 @@ class HttpServer:
                 h11_max_incomplete_event_size=HEAD_BYTES,
             )
         )
-        self._server.should_exit = self._stop.is_set()
+        if self._stop.is_set():
+            self._server.end()
         await self._server.serve(sockets=[listening])
