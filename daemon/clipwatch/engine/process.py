@@ -24,7 +24,7 @@ API_KEY_VARIABLE: Final = "CLIPWATCH_ENGINE_API_KEY"
 _SOCKET_PATH_BYTES: Final = 107
 _START_SECONDS: Final = 60.0
 _END_SECONDS: Final = 8.0
-_CLOSE_SECONDS: Final = 2.0
+_CLOSE_SECONDS: Final = 3.0
 """A program that was told to end within ten seconds waits for this too; a kill loses nothing acknowledged."""
 _GUARD_SECONDS: Final = 0.5
 _PING_SECONDS: Final = 2.0
@@ -250,7 +250,7 @@ class Engine:
             self._output.join(_END_SECONDS)
 
     def close(self) -> None:
-        """End the process cleanly: its pipe closes, it flushes and goes; killed after 2 s. May be repeated."""
+        """End the process cleanly: its pipe closes, it flushes and goes; killed after 3 s. May be repeated."""
         self._closed = True
         # Whoever asks a hung process whether it lives may hold the guard for longer than there is time at an end.
         guarded = self._guard.acquire(timeout=_GUARD_SECONDS)

@@ -26,7 +26,7 @@ SUPERVISE_SECONDS: Final = 5.0
 PROBE_SECONDS: Final = 20.0
 """How often a store that nothing else is asked of is asked whether it is there."""
 
-STOP_SECONDS: Final = 4.0
+STOP_SECONDS: Final = 3.5
 """For what is in hand at the end; closing a store that hangs takes as long again, and the contract promises 10."""
 
 ANSWER_SECONDS: Final = 30.0
