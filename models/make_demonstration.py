@@ -1,8 +1,9 @@
-"""Makes the demonstration model: colour and layout as a vision tower, [n, 3, 224, 224] → [n, 512].
+"""Makes the colour-and-layout model: a vision tower without training, [n, 3, 224, 224] → [n, 512].
 
 Nothing is trained and nothing is random. It knows no things and no words, only where which colours lie and
 how edges run, so that near-duplicates and look-alikes come first.
-Run: `python models/make_demonstration.py [FOLDER]`; needs `onnx`.
+It was the first demonstration model; what ships now (`models/train`) is measured against it.
+Run: `python models/make_demonstration.py FOLDER`; needs `onnx`.
 The output is the same, byte for byte, on every machine.
 
 512 numbers in four blocks, each centred and of a fixed length:
@@ -28,7 +29,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-HOME = Path(__file__).resolve().parent.parent / "daemon" / "clipwatch" / "model" / "demonstration"
 SIDE = 224
 HUES = 12
 DIRECTIONS = 8
@@ -198,6 +198,8 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else HOME
+    if len(sys.argv) != 2:
+        sys.exit("usage: python models/make_demonstration.py FOLDER")
+    target = Path(sys.argv[1])
     write(target)
     print(f"wrote {target / 'clip_vision.onnx'} ({(target / 'clip_vision.onnx').stat().st_size} bytes)")

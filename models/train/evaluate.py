@@ -16,10 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import skimage.data
+import sklearn.datasets
 from drawings import CACHE, HELD_OUT_STYLE, TRAINING_STYLES, Concept, concepts, on_white
 from numpy.typing import NDArray
 from phrases import spoken
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from tokenizers import Tokenizer
 from train import OUT
 
@@ -32,6 +34,15 @@ QUERIES = (
     "insect", "clock", "flag of Japan", "person riding a bicycle",
 )  # fmt: skip
 """Looked at as pictures for the card: names, phrases, kinds of things, two that no training phrase spells so."""
+
+PHOTOGRAPHS = {
+    "astronaut.png": "woman astronaut", "camera.png": "camera", "chelsea.png": "cat face", "clock_motion.png": "clock",
+    "coffee.png": "hot beverage", "coins.png": "coin", "horse.png": "horse", "moon.png": "full moon",
+    "motorcycle_left.png": "motorcycle", "rocket.jpg": "rocket", "china.jpg": "temple", "flower.jpg": "flower",
+    "grass.png": "grass", "brick.png": "brick", "gravel.png": "stones", "page.png": "page of text",
+    "retina.jpg": "eye", "hubble_deep_field.jpg": "galaxy",
+}  # fmt: skip
+"""Pictures that scikit-image and scikit-learn carry, and the words by which one would look for each."""
 
 Rows = NDArray[np.float32]
 
@@ -180,6 +191,31 @@ def measured(towers: Towers, known: tuple[Concept, ...], styles: dict[str, Style
     }
 
 
+def photographs(towers: Towers, known: tuple[Concept, ...]) -> dict[str, object]:
+    """What the towers make of photographs: the three names each is nearest to, and where its own words put it."""
+    folders = [Path(module.__file__ or "").parent for module in (skimage.data, sklearn.datasets)]
+    pictures = []
+    for name in PHOTOGRAPHS:
+        file = next(path for folder in folders for path in (folder / name, folder / "images" / name) if path.exists())
+        with Image.open(file) as image:
+            pictures.append(np.asarray(ImageOps.fit(image.convert("RGB"), (SIDE, SIDE), Image.Resampling.BICUBIC)))
+    rows = towers.images(pictures)
+    labels = [spoken(concept.label) for concept in known]
+    nearest = np.argsort(-rows @ towers.texts(labels).T, axis=1)[:, :3]
+    scores = towers.texts(list(PHOTOGRAPHS.values())) @ rows.T
+    places = (scores > scores.diagonal()[:, None]).sum(1) + 1
+    alike = (rows @ rows.T)[~np.eye(len(rows), dtype=bool)]
+    cosines = {"mean": round(float(alike.mean()), 2), "highest": round(float(alike.max()), 2)}
+    return {
+        "found first by its words": f"{int((places == 1).sum())} of {len(places)}",
+        "cosine between different photographs": cosines,
+        "each": {
+            name: {"asked": words, "place": int(place), "nearest names": [labels[i] for i in names]}
+            for (name, words), place, names in zip(PHOTOGRAPHS.items(), places, nearest, strict=True)
+        },
+    }
+
+
 def sheet(
     towers: Towers, style: Style, pictures: dict[int, NDArray[np.uint8]], queries: tuple[str, ...], file: Path
 ) -> None:
@@ -214,7 +250,7 @@ def main() -> None:
         index = np.array(sorted(drawn))
         ordered = [drawn[place] for place in index.tolist()]
         styles[name] = Style(index, towers.images(ordered), plain.images(ordered))
-    results = measured(towers, known, styles)
+    results = {**measured(towers, known, styles), "photographs": photographs(towers, known)}
     chosen.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(results, indent=1))
     if chosen.sheet:

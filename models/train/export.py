@@ -37,7 +37,7 @@ SIDE = 224
 LEAST_COSINE = 0.9999
 KNOWN_ANSWERS = (
     "red apple", "dog face", "automobile", "soccer ball", "rainbow", "guitar", "pizza", "house", "umbrella", "penguin",
-    "blue heart", "alarm clock", "sunflower", "sailboat", "snowman", "key",
+    "blue heart", "bicycle", "sunflower", "rocket", "snowman", "crown",
 )  # fmt: skip
 KNOWN_STYLE, KNOWN_SIDE = "noto", 96
 
@@ -181,11 +181,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=OUT / "checkpoint.pt")
     parser.add_argument("--output", type=Path, default=OUT / "bundle")
+    parser.add_argument(
+        "--weights", choices=("average", "model"), default="model", help="the running average, or the last"
+    )
     chosen = parser.parse_args()
     state = torch.load(chosen.checkpoint, weights_only=False)
     tokenizer = Tokenizer.from_file(str(OUT / "tokenizer.json"))
-    model = Both(tokenizer.get_vocab_size(), len(state["average"]["directions.weight"]))
-    model.load_state_dict(state["average"])
+    model = Both(tokenizer.get_vocab_size(), len(state["model"]["directions.weight"]))
+    model.load_state_dict(state[chosen.weights])
     model.eval()
     vision, text = ShippedVision(model.vision), ShippedText(model.text)
     everything = concepts()
