@@ -59,7 +59,7 @@ def test_the_commands_work_one_after_the_other(home: Home) -> None:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", command],
             cwd=home.path,
-            env={**home._environment(), "PATH": path},
+            env={**home.full_environment(), "PATH": path},
             capture_output=True,
             text=True,
             check=False,
