@@ -42,7 +42,7 @@ def on_a_terminal(home: Home, *arguments: str) -> str:
     """What a command shows a person, without colours."""
     ours, theirs = os.openpty()
     process = subprocess.Popen(
-        [COMMAND, *arguments], cwd=home.path, env=home._environment(), stdout=theirs, stderr=theirs, stdin=theirs
+        [COMMAND, *arguments], cwd=home.path, env=home.full_environment(), stdout=theirs, stderr=theirs, stdin=theirs
     )
     os.close(theirs)
     shown = bytearray()
@@ -140,7 +140,7 @@ def test_no_name_forges_a_line_of_the_log_for_people(attacked: Home, hostile: Ho
     log = subprocess.run(
         [COMMAND, "--log-format", "console", "--log-level", "info", "sync"],
         cwd=attacked.path,
-        env={**attacked._environment(), "PYTHONIOENCODING": "utf-8"},
+        env={**attacked.full_environment(), "PYTHONIOENCODING": "utf-8"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         timeout=60,
