@@ -22,7 +22,15 @@ from clipwatch.mirror.ledger import Ledger
 from clipwatch.mirror.notebook import Notebook, Rejection
 from clipwatch.mirror.pending import OnTheWay, Pending
 from clipwatch.mirror.pipeline import Rejected, Stored
-from clipwatch.mirror.plan import Unmet, Verdict, cut_to_first, reason_for, verdict_for
+from clipwatch.mirror.plan import (
+    KEEPS_ITS_POINT,
+    RETRY_CRASHED_SECONDS,
+    Verdict,
+    cut_to_first,
+    may_have_healed,
+    reason_for,
+)
+from clipwatch.mirror.unmet import judge
 from clipwatch.records import Candidate, FileStat, path_text, point_uuid
 
 RETRY_FOLDER_SECONDS: Final = 2.0
@@ -31,21 +39,12 @@ RETRY_FOLDER_SECONDS: Final = 2.0
 LOOK_SHARE: Final = 0.2
 """Looks asked for by events take at most this share of the time: the next waits four times as long as one took."""
 
-TRY_EACH_LOOK: Final = frozenset({RejectReason.UNREADABLE, RejectReason.STORE_REFUSED})
-"""Trouble that may heal with the file as it is: tried again at each look, and told only once."""
-
-RETRY_CRASHED_SECONDS: Final = 3600.0
-"""A file that brought a process down is left alone for this long: looks are more frequent than that."""
-
 RESTLESS_SECONDS: Final = 30.0
 RESTLESS_SETTLE_TIMES: Final = 10
 """A file that has been changing for so long, or for so many settle times, keeps nothing else waiting."""
 
 COUNTED_PENDING: Final = 10_000
 """With more files pending, the number of images is what the last look saw: counting would take too long."""
-
-KEEPS_ITS_POINT: Final = frozenset({RejectReason.UNREADABLE, RejectReason.STORE_REFUSED})
-"""Trouble that says nothing about what is in the file: its point is not taken away."""
 
 
 @dataclass(slots=True)
@@ -341,7 +340,7 @@ class FolderMirror:
 
     def _compare(self, files: Sequence[tuple[bytes, FileStat]], counts: LookCounts, met_rejected: set[bytes]) -> None:
         assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
-        now = self._clock.monotonic()
+        now, seconds = self._clock.monotonic(), self._clock.now().timestamp()
         comparison = self.ledger.compare(files)
         if self.deletes.gone:
             for point in comparison.ids:
@@ -351,16 +350,11 @@ class FolderMirror:
             rejection = self.rejected.get(path)
             if rejection is not None:
                 met_rejected.add(path)
-                if rejection.signature == stat.signature.pack() and not self._may_have_healed(rejection):
+                if rejection.signature == stat.signature.pack() and not may_have_healed(rejection, seconds):
                     self._drop_point_of_rejected(comparison.ids[index], rejection)
                     continue
             counts.differing += 1
             self._differs(path, stat, now, fresh=False)
-
-    def _may_have_healed(self, rejection: Rejection) -> bool:
-        if rejection.reason is RejectReason.CRASHED:
-            return not 0 <= self._clock.now().timestamp() - rejection.at < RETRY_CRASHED_SECONDS
-        return rejection.reason in TRY_EACH_LOOK
 
     def take_paths(self, ids: Sequence[bytes], paths: Mapping[bytes, bytes]) -> None:
         """The store told the *paths* of unmet *ids*: decide about each."""
@@ -376,21 +370,7 @@ class FolderMirror:
             self._accounted()
 
     def _verdict(self, path: bytes | None) -> Verdict:
-        if path is None:
-            return verdict_for(Unmet(None, admitted=False, absent=False, unreadable_above=False))
-        found = look(self.root, self.rules, path, follow_symlinks=self.watch.follow_symlinks)
-        beyond_limit = bool(self.watch.max_images) and isinstance(found, FileStat)
-        return verdict_for(
-            Unmet(
-                path,
-                admitted=self.rules.admits(path) and not beyond_limit,
-                absent=found in (Absence.GONE, Absence.DIRECTORY, Absence.NOT_REGULAR),
-                unreadable_above=any(
-                    directory == b"" or path == directory or path.startswith(directory + b"/")
-                    for directory in self.counts.unreadable
-                ),
-            )
-        )
+        return judge(self.root, self.rules, self.watch, path, self.counts.unreadable).verdict
 
     # -- single paths ------------------------------------------------------------------------------------
 

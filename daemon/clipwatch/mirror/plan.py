@@ -7,12 +7,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from clipwatch.errors import RejectReason
 from clipwatch.mirror.ledger import Known
-from clipwatch.mirror.notebook import Hold
+from clipwatch.mirror.notebook import Hold, Rejection
 from clipwatch.records import Reason, Signature
 
 HOLD_POINTS: Final = 50
 """Fewer deletes than this within the hold time are never an unusual share (but see `EVERYTHING_GONE`)."""
+
+TRY_EACH_LOOK: Final = frozenset({RejectReason.UNREADABLE, RejectReason.STORE_REFUSED})
+"""Trouble that may heal with the file as it is: tried again at each look, and told only once."""
+
+KEEPS_ITS_POINT: Final = TRY_EACH_LOOK
+"""And it says nothing about what is in the file: its point is not taken away."""
+
+RETRY_CRASHED_SECONDS: Final = 3600.0
+"""A file that brought a process down is left alone for this long: looks are more frequent than that."""
 
 
 def reason_for(signature: Signature, known: Known | None) -> Reason | None:
@@ -24,6 +34,13 @@ def reason_for(signature: Signature, known: Known | None) -> Reason | None:
     if known.signature != signature.pack():
         return Reason.CHANGED
     return None
+
+
+def may_have_healed(rejection: Rejection, now: float) -> bool:
+    """Whether a file that is as it was when it was rejected is tried again *now* (seconds since the epoch)."""
+    if rejection.reason is RejectReason.CRASHED:
+        return not 0 <= now - rejection.at < RETRY_CRASHED_SECONDS
+    return rejection.reason in TRY_EACH_LOOK
 
 
 class Verdict(StrEnum):

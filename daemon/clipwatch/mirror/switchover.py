@@ -13,10 +13,9 @@ from typing import Any
 
 from clipwatch.clock import Clock
 from clipwatch.errors import CollectionMissing
-from clipwatch.mirror.folder_mirror import KEEPS_ITS_POINT
 from clipwatch.mirror.ledger import Ledger, content_key
 from clipwatch.mirror.mirror import Mirror
-from clipwatch.mirror.plan import hold_reason
+from clipwatch.mirror.plan import KEEPS_ITS_POINT, hold_reason
 from clipwatch.records import path_text, point_uuid
 from clipwatch.store.contract import Store
 from clipwatch.store.rebuild import CURE, Rebuild

@@ -1,0 +1,40 @@
+"""A point whose file a look did not meet: what the file system says of it now, and what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from clipwatch.config import WatchConfig
+from clipwatch.folder.root import Root
+from clipwatch.folder.rules import FileRules
+from clipwatch.folder.scan import Absence, look
+from clipwatch.mirror.plan import Unmet, Verdict, verdict_for
+from clipwatch.records import FileStat
+
+
+class Judged(NamedTuple):
+    """What becomes of the point, and what lies at its path."""
+
+    verdict: Verdict
+    found: FileStat | Absence
+
+
+def judge(root: Root, rules: FileRules, watch: WatchConfig, path: bytes | None, unreadable: Iterable[bytes]) -> Judged:
+    """One more look at *path*, None where the point names none; *unreadable*: directories the look could not read."""
+    if path is None:
+        return Judged(
+            verdict_for(Unmet(None, admitted=False, absent=False, unreadable_above=False)),
+            Absence.GONE,
+        )
+    found = look(root, rules, path, follow_symlinks=watch.follow_symlinks)
+    beyond_limit = bool(watch.max_images) and isinstance(found, FileStat)
+    unmet = Unmet(
+        path,
+        admitted=rules.admits(path) and not beyond_limit,
+        absent=found in (Absence.GONE, Absence.DIRECTORY, Absence.NOT_REGULAR),
+        unreadable_above=any(
+            directory == b"" or path == directory or path.startswith(directory + b"/") for directory in unreadable
+        ),
+    )
+    return Judged(verdict_for(unmet), found)
