@@ -56,7 +56,7 @@ class WatchConfig:
         "auto | watchdog | watchfiles (an extra) | polling",
         choices=("auto", "watchdog", "watchfiles", "polling"),
     )
-    max_images: int = _key(0, "0: no limit; else the first so many by path.", low=0)
+    max_images: int = _key(0, "0: no limit; else the first so many by path.", low=0, high=1_000_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +99,14 @@ class StoreConfig:
     url: str = _key("embedded:data/store", "embedded:DIRECTORY, or http(s)://host:6333, grpc(s)://host:6334")
     embedded_listen: str = _key(
         "",
-        '"127.0.0.1:6333": the embedded engine answers your own QdrantClient too; needs api_key.',
+        '"127.0.0.1:6333": the embedded engine answers your own QdrantClient too (the part of the REST API it has); '
+        "needs api_key.",
     )
     collection: str = _key("image_embeddings", "Created if missing; refused, never recreated, if it has another shape.")
     api_key: str = _key("", "Or api_key_file, or a systemd credential named api_key.")
     api_key_file: str = _key("", "A file whose first line is the key.")
     timeout_seconds: float = _key(30.0, "For one request.", low=1, high=3600)
-    tls_ca_file: str = _key("", "A certificate authority of your own for https.")
+    tls_ca_file: str = _key("", "A certificate authority of your own for https and grpcs.")
     on_disk: bool = _key(False, "Server, when the collection is created: vectors on disk.")
     quantization: str = _key(
         "none",

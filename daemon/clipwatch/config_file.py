@@ -6,18 +6,33 @@ import dataclasses
 import difflib
 import math
 import os
+import re
 import tomllib
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
-from clipwatch.config import SECTIONS, Config, StoreConfig, WatchConfig, is_loopback, is_server
+from clipwatch.config import SECRET_KEYS, SECTIONS, Config, StoreConfig, WatchConfig, is_loopback, is_server
 from clipwatch.errors import ConfigError
 
 ENVIRONMENT_PREFIX: Final = "CLIPWATCH_"
+
+COLLECTION_NAME_BYTES: Final = 240
+"""Of the 255 that a server takes; the rest is for the names of collections that are built beside this one."""
+
+_NOT_IN_A_NAME: Final = frozenset('<>:"/\\|?*')
+"""What a Qdrant server refuses in a collection's name."""
+
+_HOST: Final = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?|[0-9a-f.]*:[0-9a-f:.]*(%[\w.-]+)?", re.ASCII | re.IGNORECASE)
+
+_UNIT: Final = re.compile(
+    "_(ms|milliseconds|s|sec|seconds|min|minutes|h|hours|days|bytes|kb|kilobytes|mb|megabytes|gb|gigabytes|pixels|"
+    "megapixels|fraction|share|percent)$"
+)
+"""What a key may end with that is the right one but for its unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +74,10 @@ def load(
             for key in table:
                 sources[_label(section, index, key)] = str(file)
     for name, text in sorted(environment.items()):
-        if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
+        if name.startswith(ENVIRONMENT_PREFIX):
+            if "__" not in name:
+                _refuse_misspelled(name)
+                continue
             section, _, key = name[len(ENVIRONMENT_PREFIX) :].lower().partition("__")
             _known(section, SECTIONS, f"environment variable {name}", "the environment")
             _known(key, _hints(SECTIONS[section]), f"environment variable {name}", "the environment")
@@ -78,7 +96,7 @@ def load(
         tables = [_build(kind, section, index, table, sources) for index, table in enumerate(values.get(section, [{}]))]
         built[section] = tuple(tables) if section == "watch" else tables[0]
     config = Config(**built)
-    _check(config, sources)
+    _check(config, sources, environment)
     return LoadedConfig(config, sources, file)
 
 
@@ -91,15 +109,32 @@ def _read(file: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise ConfigError(f"The configuration file {file} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits, a thousand brackets
         raise ConfigError(f"{file} is not valid TOML: {error}.") from error
 
 
 def _known(name: str, known: Mapping[str, Any], what: str, where: str) -> None:
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1, 0.5)
-        hint = f"Did you mean `{near[0]}`?" if near else f"Known are: {', '.join(known)}."
+        near = _nearest(name, known)
+        hint = f"Did you mean `{near}`?" if near else f"Known are: {', '.join(known)}."
         raise ConfigError(f"Unknown {what} in {where}.", hint=hint)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """The key that *name* most likely means; one that differs in the unit only before any other."""
+    names = list(known)
+    same = [key for key in names if _UNIT.sub("", key) == _UNIT.sub("", name)]
+    near = same or difflib.get_close_matches(name, names, 1, 0.5)
+    return near[0] if near else ""
+
+
+def _refuse_misspelled(name: str) -> None:
+    """`CLIPWATCH_BATCH_SIZE` is meant for us; `CLIPWATCH_STORE_SERVICE_HOST`, as Kubernetes sets it, is not."""
+    keys = {f"{section}_{key}": f"{section}__{key}" for section in SECTIONS for key in _hints(SECTIONS[section])}
+    near = difflib.get_close_matches(name[len(ENVIRONMENT_PREFIX) :].lower(), keys, 1, 0.85)
+    if near:
+        meant = ENVIRONMENT_PREFIX + keys[near[0]].upper()
+        raise ConfigError(f"Unknown environment variable {name}.", hint=f"Did you mean `{meant}`?")
 
 
 def _label(section: str, index: int, key: str) -> str:
@@ -135,19 +170,23 @@ def _build(kind: type, section: str, index: int, table: dict[str, Any], sources:
         label = _label(section, index, key)
         where = sources.get(label, "the configuration")
         _known(key, hints, f"key {label}", where)
-        checked[key] = _checked(label, where, hints[key], fields[key].metadata, value)
+        secret = (section, key) in SECRET_KEYS
+        checked[key] = _checked(label, where, hints[key], fields[key].metadata, value, secret=secret)
     return kind(**checked)
 
 
-def _checked(label: str, where: str, kind: Any, metadata: Mapping[str, Any], value: Any) -> Any:
+def _checked(
+    label: str, where: str, kind: Any, metadata: Mapping[str, Any], value: Any, *, secret: bool = False
+) -> Any:
     def wrong(expected: str) -> ConfigError:
-        return ConfigError(f"{label} in {where} must be {expected}, not {value!r}.")
+        given = f"a {type(value).__name__}" if secret else repr(value)
+        return ConfigError(f"{label} in {where} must be {expected}, not {given}.")
 
     if get_origin(kind) is tuple:
         if not isinstance(value, list) or not all(isinstance(item, get_args(kind)[0]) for item in value):
             raise wrong("a list of strings")
-        return tuple(value)
-    if kind is bool:
+        value = tuple(value)
+    elif kind is bool:
         if not isinstance(value, bool):
             raise wrong("true or false")
     elif kind in (int, float):
@@ -161,6 +200,8 @@ def _checked(label: str, where: str, kind: Any, metadata: Mapping[str, Any], val
         value = kind(value)
     elif not isinstance(value, str):
         raise wrong("a string")
+    if isinstance(value, str | tuple) and "\0" in "".join(value):
+        raise wrong("text without a NUL")
     if metadata.get("choices") and value not in metadata["choices"]:
         near = difflib.get_close_matches(str(value), metadata["choices"], 1, 0.5)
         hint = f"Did you mean {near[0]!r}?" if near else ""
@@ -170,14 +211,14 @@ def _checked(label: str, where: str, kind: Any, metadata: Mapping[str, Any], val
     return value
 
 
-def _check(config: Config, sources: Mapping[str, str]) -> None:
+def _check(config: Config, sources: Mapping[str, str], environment: Mapping[str, str]) -> None:
     """What no single key can tell."""
     if not config.watch:
         raise ConfigError("There is no [[watch]] table: nothing to watch.")
-    check_store(config.store)
+    check_store(config.store, environment)
     seen: set[str] = set()
     for index, watch in enumerate(config.watch):
-        if not watch.name or "\0" in watch.name or not watch.name.isprintable():
+        if not watch.name or not watch.name.isprintable():
             raise ConfigError(f"watch[{index}].name must be printable text, not {watch.name!r}.")
         if watch.name in seen:
             raise ConfigError(f"Two [[watch]] tables are named {watch.name!r}.", hint="Give each folder its own name.")
@@ -196,6 +237,8 @@ def _check(config: Config, sources: Mapping[str, str]) -> None:
         raise ConfigError(
             f"model.prompt {config.model.prompt!r} must hold {{}} once.", hint='Write "a photo of {}", or "auto".'
         )
+    if not config.http.token.isprintable() or config.http.token != config.http.token.strip():
+        raise ConfigError("http.token must be printable text without blanks around it.")
     _check_listen("http.listen", config.http.listen)
     if config.http.listen and not config.http.token and not is_loopback(config.http.listen):
         raise ConfigError(
@@ -205,41 +248,60 @@ def _check(config: Config, sources: Mapping[str, str]) -> None:
 
 
 def _check_overlap(watches: tuple[WatchConfig, ...]) -> None:
-    roots = [Path(watch.path).resolve() for watch in watches]
+    try:
+        roots = [Path(os.path.realpath(watch.path)) for watch in watches]  # resolve() raises for links in a circle
+    except OSError as error:
+        raise ConfigError(f"The current directory cannot be told: {error.strerror}.") from error
     for i, a in enumerate(roots):
         for j, b in enumerate(roots):
             if i != j and (a == b or a in b.parents):
                 raise ConfigError(f"watch[{j}].path lies within watch[{i}].path.", hint="Folders must not overlap.")
 
 
-def check_store(store: StoreConfig) -> None:
+def check_store(store: StoreConfig, environment: Mapping[str, str]) -> None:
     """Whether the keys of a [store] table fit together; raises `ConfigError`."""
-    if not is_server(store.url):
-        if not store.url.removeprefix("embedded:"):
-            raise ConfigError("store.url names no directory.", hint='Write "embedded:data/store".')
-    else:
-        try:
-            parts = urlsplit(store.url)
-            port_fits = parts.port is None or 0 < parts.port < 65536
-        except ValueError:
-            port_fits, parts = False, urlsplit("")
-        if parts.scheme not in ("http", "https", "grpc", "grpcs") or not parts.hostname or not port_fits:
-            raise ConfigError(
-                f"store.url {store.url!r} is no store address.",
-                hint='Write "embedded:data/store", "http://localhost:6333" or "grpc://localhost:6334".',
-            )
-        if "@" in parts.netloc or parts.query:
-            # it is shown in logs and by `status`, and nothing but the host and path of it is used
-            raise ConfigError("store.url holds a user, a password or a query.", hint="Put the key into store.api_key.")
-    if not store.collection or "/" in store.collection:
-        raise ConfigError(f"store.collection {store.collection!r} is no collection name.")
+    if is_server(store.url):
+        _check_address(store.url)
+    elif not store.url.removeprefix("embedded:"):
+        raise ConfigError("store.url names no directory.", hint='Write "embedded:data/store".')
+    name = store.collection
+    if name in ("", ".", "..") or not name.isprintable() or _NOT_IN_A_NAME & set(name):
+        raise ConfigError(
+            f"store.collection {name!r} is no collection name.", hint='It must be printable text without <>:"/\\|?*.'
+        )
+    if len(name.encode()) > COLLECTION_NAME_BYTES:
+        raise ConfigError(f"store.collection is longer than {COLLECTION_NAME_BYTES} bytes.")
     if store.api_key and store.api_key_file:
         raise ConfigError("store.api_key and store.api_key_file are both set.", hint="Keep one of them.")
+    _check_key("store.api_key", store.api_key)
     _check_listen("store.embedded_listen", store.embedded_listen)
-    if store.embedded_listen and not (store.api_key or store.api_key_file):
+    if store.embedded_listen and not (store.api_key or _key_file(store, environment)):
         raise ConfigError(
             "store.embedded_listen needs store.api_key.", hint="Everyone on this machine could write otherwise."
         )
+
+
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        fits = parts.port is None or 0 < parts.port < 65536
+        (parts.hostname or "").encode("ascii").decode("idna")
+    except ValueError:
+        fits, parts = False, urlsplit("")
+    fits = fits and url.isprintable() and " " not in url and bool(_HOST.fullmatch(parts.hostname or ""))
+    if not fits or parts.scheme not in ("http", "https", "grpc", "grpcs"):
+        raise ConfigError(
+            f"store.url {url!r} is no store address.",
+            hint='Write "embedded:data/store", "http://localhost:6333" or "grpc://localhost:6334".',
+        )
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # it is shown in logs and by `status`, and nothing but the host and path of it is used
+        raise ConfigError("store.url holds a user, a password or a query.", hint="Put the key into store.api_key.")
+
+
+def _check_key(what: str, key: str) -> None:
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"{what} must be one line of plain ASCII: it travels in a header.")
 
 
 def _check_listen(label: str, listen: str) -> None:
@@ -260,13 +322,22 @@ def find_file(option: str | None, environment: Mapping[str, str]) -> Path | None
 
 def api_key(store: StoreConfig, environment: Mapping[str, str]) -> str:
     """The key from the setting, its file, or systemd's credentials directory; "" where there is none."""
-    file = store.api_key_file
-    directory = environment.get("CREDENTIALS_DIRECTORY")
-    if not store.api_key and not file and directory and os.path.exists(os.path.join(directory, "api_key")):
-        file = os.path.join(directory, "api_key")
+    file = _key_file(store, environment)
     if not file:
         return store.api_key
+    what = "store.api_key_file" if store.api_key_file else "The credential"
     try:
-        return Path(file).read_text(encoding="utf-8").splitlines()[0].strip()
-    except (OSError, UnicodeDecodeError, IndexError) as error:
-        raise ConfigError(f"store.api_key_file {file} cannot be read: {error}.") from error
+        key = Path(file).read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{what} {file} cannot be read: {error}.") from error
+    if not key:
+        raise ConfigError(f"{what} {file} is empty: its first line must be the key.")
+    _check_key(f"The key in {file}", key)
+    return key
+
+
+def _key_file(store: StoreConfig, environment: Mapping[str, str]) -> str:
+    """Where the key is to be read from; "" where it is in the settings, or nowhere."""
+    credential = os.path.join(environment.get("CREDENTIALS_DIRECTORY", ""), "api_key")
+    usual = "CREDENTIALS_DIRECTORY" in environment and not store.api_key and os.path.exists(credential)
+    return store.api_key_file or (credential if usual else "")

@@ -50,7 +50,7 @@ def target_config(source: StoreConfig, url: str, collection: str | None, api_key
         api_key_file=api_key_file or "",
         embedded_listen="",
     )
-    check_store(target)
+    check_store(target, {})
     if (_place(target), target.collection) == (_place(source), source.collection):
         raise ConfigError("The target is the store that is in use.", hint="Name another --to or another --collection.")
     if _place(target) == _place(source) and target.url.startswith("embedded:"):

@@ -21,7 +21,6 @@ from clipwatch.config import StoreConfig
 from clipwatch.errors import (
     ClipwatchError,
     CollectionMissing,
-    ConfigError,
     LockHeld,
     PointRefused,
     RequestTooLarge,
@@ -66,8 +65,6 @@ class QdrantStore:
         revive: Callable[[], object] | None = None,
         closing: Callable[[], None] | None = None,
     ) -> None:
-        if config.collection in (".", ".."):
-            raise ConfigError(f"store.collection {config.collection!r} is no collection name.")
         self._client = client
         self._config = config
         self._name = config.collection

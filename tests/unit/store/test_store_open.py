@@ -11,7 +11,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from clipwatch import config_file
 from clipwatch.clock import SystemClock
 from clipwatch.config import StoreConfig
 from clipwatch.engine.process import Engine
@@ -83,6 +86,21 @@ def test_a_server_is_not_spoken_to_before_the_first_call() -> None:
             store.info()
 
 
+@settings(deadline=None)
+@given(st.sampled_from(["http", "https", "grpc"]), st.text("ab1.-_:/[]%@ü ", max_size=20), st.text(max_size=20))
+def test_a_client_can_be_made_for_whatever_the_settings_let_through(scheme: str, place: str, key: str) -> None:
+    environment = {
+        "CLIPWATCH_STORE__URL": f"{scheme}://{place}",
+        "CLIPWATCH_STORE__API_KEY": key,
+        "CLIPWATCH_WATCH__NAME": "mine",
+    }
+    try:
+        config = config_file.load(None, environment).config.store
+    except ConfigError:
+        return
+    open_store(config, api_key=config.api_key, runtime=Path("unused"), logger=Told()).close()
+
+
 @pytest.mark.parametrize("content", [None, "no certificate"])
 @pytest.mark.parametrize("url", ["https://127.0.0.1:9", "grpcs://127.0.0.1:9"])
 def test_an_authority_that_cannot_be_read_is_named(tmp_path: Path, url: str, content: str | None) -> None:
@@ -91,12 +109,6 @@ def test_an_authority_that_cannot_be_read_is_named(tmp_path: Path, url: str, con
         file.write_text(content)
     with pytest.raises(ConfigError, match=r"store\.tls_ca_file .*ca\.pem"):
         open_store(StoreConfig(url=url, tls_ca_file=str(file)), api_key="", runtime=tmp_path, logger=Told())
-
-
-@pytest.mark.parametrize("name", [".", ".."])
-def test_a_collection_name_that_would_leave_its_path_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="no collection name"):
-        open_store(StoreConfig(url="http://127.0.0.1:9", collection=name), api_key="", runtime=tmp_path, logger=Told())
 
 
 def test_an_address_is_shown_without_its_secrets() -> None:
