@@ -48,13 +48,11 @@ def test_a_folder_becomes_a_verified_collection_and_follows_its_changes(home: Ho
 
     plan = home.json("sync", "--dry-run")["plan"]
     assert {(action["action"], action["reason"], action["path"]) for action in plan} == {
-        ("embed", "new", "broken.jpg"),
-        ("embed", "new", "notes.jpg"),
         ("embed", "new", "kitten.jpg"),
-        ("embed", "new", "luna.png"),
+        ("reuse", "renamed", "luna.png"),
         ("embed", "changed", "grass.jpg"),
         ("embed", "changed", "gravel.jpg"),
-        ("delete", "gone", "moon.png"),
+        ("delete", "renamed", "moon.png"),
         ("delete", "gone", "rocket.jpg"),
     }
     changed = home.json("sync")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from clipwatch.cli.assemble import Context
 from clipwatch.service.control import Answer, ask
-from clipwatch.visible import visible_json
+from clipwatch.visible import visible, visible_json
+
+ANSWER_SECONDS: Final = {"status": 40.0, "search": 300.0}
+"""For a daemon that hangs, or is stopped, to say nothing. Above what a busy one, or a store that is away, may take."""
 
 
 def ask_daemon(context: Context, request: dict[str, Any]) -> Answer | None:
     """The daemon's answer, or None where none runs on this state directory."""
-    return ask(context.state, request)
+    return ask(context.state, request, ANSWER_SECONDS.get(request["command"]))
 
 
 def result_of(answer: Answer) -> dict[str, Any]:
@@ -28,3 +32,9 @@ def result_of(answer: Answer) -> dict[str, Any]:
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
     sys.stdout.write(visible_json(value, sys.stdout.encoding) + "\n")
+
+
+def say_undone(sentences: Sequence[str]) -> None:
+    """What was left, and why, on stderr."""
+    for sentence in sentences:
+        print(f"clipwatch: {visible(sentence)}", file=sys.stderr)

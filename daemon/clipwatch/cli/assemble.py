@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from clipwatch.clock import SystemClock
 from clipwatch.config import Config
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from clipwatch.cli.old_model import Remembered
     from clipwatch.image.pool import DecodePool, DecodeSettings
     from clipwatch.mirror.mirror import Mirror
+    from clipwatch.mirror.notebook import Rejection
     from clipwatch.model.encoder import VisionEncoder
     from clipwatch.model.text import TextEncoder
     from clipwatch.records import Preprocessing
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from clipwatch.service.logs import LogOutput, RepeatLimiter
     from clipwatch.store.rebuild import Rebuild
     from clipwatch.store.retry import RetryingStore
+
+NOTEBOOK: Final = "notebook.sqlite"
+"""In the state directory."""
 
 
 @dataclass(slots=True)
@@ -269,6 +273,7 @@ class Parts:
             encoder=self.encoder,
             decoder=self.query_decoder,
             text=self.text_rows,
+            rejections=self._rejections,
             front=front,
             before=OldAnswers(
                 self._context.config,
@@ -280,6 +285,12 @@ class Parts:
                 decoder=lambda preprocessing: self.decoder(lambda _: False, workers=1, preprocessing=preprocessing),
             ),
         )
+
+    def _rejections(self, folder: str) -> Mapping[bytes, Rejection]:
+        from clipwatch.mirror.notebook import read_rejections
+
+        context = self._context
+        return read_rejections(context.state / NOTEBOOK, folder, limits=limits_key(context.config))
 
     def _old_model(self, front: RetryingStore) -> tuple[VisionEncoder, Remembered] | None:
         def points_of(model: str) -> int:
@@ -300,7 +311,7 @@ class Parts:
 
         context = self._context
         remember(context.state, self.encoder, context.config.model, context.logger)
-        notebook = Notebook(context.state / "notebook.sqlite", limits=limits_key(context.config), logger=context.logger)
+        notebook = Notebook(context.state / NOTEBOOK, limits=limits_key(context.config), logger=context.logger)
         mirror = Mirror(
             context.config,
             store=self.store,

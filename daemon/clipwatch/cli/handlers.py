@@ -7,7 +7,6 @@ from typing import Any
 
 from clipwatch.cli.assemble import Context, Parts
 from clipwatch.errors import ClipwatchError
-from clipwatch.mirror.dry_run import plan_folder
 from clipwatch.service.answers import export, forget
 from clipwatch.service.control import Answer, Handler
 from clipwatch.service.daemon import Daemon
@@ -62,9 +61,7 @@ def handlers(
         return answer
 
     def plan(_request: dict[str, Any]) -> Answer:
-        for watch in context.config.watch:
-            yield from plan_folder(watch, parts.store, parts.encoder.fingerprint, context.config.limits)
-        return {}
+        return (yield from answers.plan(context.clock.now().timestamp()))
 
     def sync(_request: dict[str, Any]) -> Answer:
         return (yield from _watched_sync(daemon, None))

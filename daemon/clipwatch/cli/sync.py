@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import Any, Self
 
-from clipwatch.cli.asking import ask_daemon, print_json
+from clipwatch.cli.asking import ask_daemon, print_json, say_undone
 from clipwatch.cli.assemble import Context, opened, quiet_libraries, state_lock
 from clipwatch.errors import StoreUnavailable
 from clipwatch.visible import visible
@@ -24,8 +24,7 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
         answer = None if arguments.rebuild else ask_daemon(context, {"command": "sync"})
         result = _by_itself(context, progress, arguments.rebuild) if answer is None else _by_daemon(answer, progress)
     undone = result.pop("undone", [])
-    for sentence in undone:
-        print(f"clipwatch: {visible(sentence)}", file=sys.stderr)
+    say_undone(undone)
     if context.json:
         print_json(result)
     else:
@@ -107,23 +106,19 @@ class _Progress:
 
 
 def _dry_run(context: Context, *, rebuild: bool) -> int:
-    """The plan with its reasons, made from folder and collection alone."""
-    from clipwatch.mirror.dry_run import plan_folder
-
+    """The plan with its reasons, made from folder, collection and notebook alone."""
     plan: list[dict[str, Any]] = []
     with opened(context, give_up_seconds=context.config.store.timeout_seconds, rebuild=rebuild) as parts:
-        answer = ask_daemon(context, {"command": "plan"})
-        if answer is not None:
-            while True:
-                try:
-                    plan.append(next(answer))
-                except StopIteration:
-                    break
-        else:
+        actions = ask_daemon(context, {"command": "plan"})
+        if actions is None:
             parts.open_together()
-            parts.place()
-            for watch in context.config.watch:
-                plan += plan_folder(watch, parts.store, parts.encoder.fingerprint, context.config.limits)
+            actions = parts.answers().plan(context.clock.now().timestamp())
+        while True:
+            try:
+                plan.append(next(actions))
+            except StopIteration as end:
+                say_undone(end.value["undone"])
+                break
     if context.json:
         print_json({"plan": plan})
     else:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from clipwatch.cli.asking import ask_daemon, print_json, result_of
+from clipwatch.cli.asking import ask_daemon, print_json, result_of, say_undone
 from clipwatch.cli.assemble import Context, opened
 from clipwatch.visible import visible
 
@@ -18,6 +19,8 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
         with opened(context, give_up_seconds=context.config.store.timeout_seconds) as parts:
             parts.open_together()
             result = parts.answers().verify(deep=arguments.deep)
+    undone = result.pop("undone", [])
+    say_undone(undone)
     if context.json:
         print_json(result)
         return 0 if result["exact"] else 1
@@ -26,9 +29,19 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
             print(f"{kind:<8} {entry['folder']}/{visible(entry['path'] or entry.get('id', ''))}")
     for entry in result["rejected"]:
         print(f"rejected {entry['folder']}/{visible(entry['path'])}: {entry['reason']}")
-    if result["exact"]:
-        print("Exact: every image has its point, and there is no other.")
-    else:
-        counts = ", ".join(f"{len(result[kind])} {kind}" for kind in ("missing", "stale", "extra"))
-        print(f"Different: {counts}. `clipwatch sync` makes it exact.")
+    print(_verdict(result, undone))
     return 0 if result["exact"] else 1
+
+
+def _verdict(result: dict[str, Any], undone: list[str]) -> str:
+    if result["exact"]:
+        return "Exact: every image has its point, and there is no other."
+    differences = sum(len(result[kind]) for kind in ("missing", "stale", "extra"))
+    if not differences:
+        return "Not known: what could not be read may differ."
+    counts = ", ".join(f"{len(result[kind])} {kind}" for kind in ("missing", "stale", "extra"))
+    # An old point whose successor was refused stays old, whatever `sync` does.
+    refused = {(entry["folder"], entry["path"]) for entry in result["rejected"]}
+    lasting = sum((entry["folder"], entry["path"]) in refused for entry in result["stale"])
+    cure = "" if undone or lasting == differences else " `clipwatch sync` makes it exact."
+    return f"Different: {counts}.{cure}"

@@ -2,42 +2,141 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
-from clipwatch.config import LimitsConfig, WatchConfig
+from clipwatch.config import Config, WatchConfig
+from clipwatch.errors import FileNotReady, FileRejected, RejectReason
+from clipwatch.folder.opened import open_file
 from clipwatch.folder.root import Root
-from clipwatch.mirror.plan import hold_reason
-from clipwatch.mirror.verify import compare_folder
-from clipwatch.records import Reason, path_text, uuid_text
+from clipwatch.mirror.compare import Difference, compare_folder
+from clipwatch.mirror.ledger import content_key
+from clipwatch.mirror.notebook import Rejection
+from clipwatch.mirror.plan import KEEPS_ITS_POINT, hold_reason, may_have_healed
+from clipwatch.records import Candidate, FileStat, OpenedFile, Reason, path_text, uuid_text
 from clipwatch.store.contract import Store
 
+_HASH_BYTES: Final = 1 << 20
 
-def plan_folder(watch: WatchConfig, store: Store, model: str, limits: LimitsConfig) -> list[dict[str, Any]]:
-    """`{"action": "embed" | "delete", "reason", "folder", "path", "held"?}` in order of paths.
 
-    Renames and copies show as new (and gone): only reading the files would tell.
+def plan_folder(
+    watch: WatchConfig,
+    config: Config,
+    *,
+    store: Store,
+    model: str,
+    rejections: Callable[[str], Mapping[bytes, Rejection]],
+    now: float,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """`{"action": "embed" | "reuse" | "delete", "reason", "folder", "path", "held"?}`, and what could not be looked at.
+
+    A new file as large as one that is gone is read, to tell a rename; copies show as new: only reading every new
+    file would tell. *now*: in seconds since the epoch.
     """
     root = Root(watch)
     try:
         root.open()
-        difference, _ = compare_folder(root, watch, store, model)
+        look = _Look(root, watch, int(config.limits.file_megabytes * 1_000_000), now)
+        difference = compare_folder(root, watch, store, model)
+        known = rejections(watch.name) if difference.files else {}
+        rejected = {path for path, stat in difference.files.items() if look.is_still_rejected(path, stat, known)}
+        renamed, came = _renames(look, difference, rejected)
     finally:
         root.close()
-    plan = [
-        {"action": "embed", "reason": str(difference.reasons[path]), "folder": watch.name, "path": path_text(path)}
-        for path in sorted(difference.files)
-    ]
+
+    def action(what: str, reason: Reason, path: bytes | str, **more: str) -> dict[str, Any]:
+        text = path if isinstance(path, str) else path_text(path)
+        return {"action": what, "reason": str(reason), "folder": watch.name, "path": text, **more}
+
+    plan = []
+    dropped: list[bytes] = []
+    for path in sorted(difference.files):
+        if path in came:
+            plan.append(action("reuse", Reason.RENAMED, path))
+        elif path not in rejected:
+            plan.append(action("embed", difference.reasons[path], path))
+        elif difference.reasons[path] is not Reason.NEW and known[path].reason not in KEEPS_ITS_POINT:
+            dropped.append(path)
+    lost = difference.extra.keys() - renamed
     held = hold_reason(
-        points=difference.points,
-        gone=len(difference.extra),
-        absent=len(difference.extra),
+        points=len(difference.ledger) - len(renamed),
+        gone=len(lost) + len(dropped),
+        absent=len(lost),
         deleted_lately=0,
-        fraction=limits.delete_fraction,
+        fraction=config.limits.delete_fraction,
     )
-    for point, path in sorted(difference.extra.items(), key=lambda item: item[1] or b""):
-        action: dict[str, Any] = {"action": "delete", "reason": str(Reason.GONE), "folder": watch.name}
-        action["path"] = path_text(path) if path is not None else uuid_text(point)
-        if held is not None:
-            action["held"] = str(held)
-        plan.append(action)
-    return plan
+    doubt = {} if held is None else {"held": str(held)}
+    plan += [action("delete", Reason.CHANGED, path, **doubt) for path in dropped]
+    for point, gone in sorted(difference.extra.items(), key=lambda item: item[1] or b""):
+        told = gone if gone is not None else uuid_text(point)
+        plan.append(
+            action("delete", Reason.RENAMED, told) if point in renamed else action("delete", Reason.GONE, told, **doubt)
+        )
+    return plan, difference.undone()
+
+
+def _renames(look: _Look, difference: Difference, rejected: set[bytes]) -> tuple[set[bytes], set[bytes]]:
+    """Points that are gone and whose content lives on, and the new files it lives on in."""
+    ledger = difference.ledger
+    known = {point: row for point in difference.extra if (row := ledger.get(point)) is not None and row.model == 0}
+    leaving = Counter(row.content for row in known.values())
+    sizes = {row.size for row in known.values()}
+    contents = {
+        path: look.content(path, stat)
+        for path, stat in difference.files.items()
+        if difference.reasons[path] is Reason.NEW and path not in rejected and stat.signature.size in sizes
+    }
+    came = {path for path, content in contents.items() if content in leaving}
+    living = {contents[path] for path in came}
+    keys = list(leaving)
+    living |= {key for key, points in zip(keys, ledger.content_points(keys), strict=True) if points > leaving[key]}
+    return {point for point, row in known.items() if row.content in living}, came
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Files of one folder, opened where their names alone do not tell enough."""
+
+    root: Root
+    watch: WatchConfig
+    file_bytes: int
+    now: float
+
+    def is_still_rejected(self, path: bytes, stat: FileStat, known: Mapping[bytes, Rejection]) -> bool:
+        """Whether a pass would leave the file alone, or be refused it again."""
+        rejection = known.get(path)
+        if rejection is None or rejection.signature != stat.signature.pack():
+            return False
+        if rejection.reason is not RejectReason.UNREADABLE:
+            return not may_have_healed(rejection, self.now)
+        try:
+            os.close(self._open(path, stat).descriptor)
+        except FileRejected:
+            return True
+        except FileNotReady:
+            return False
+        return False
+
+    def content(self, path: bytes, stat: FileStat) -> bytes | None:
+        """The ledger's key for what is in the file; None where it cannot be read now."""
+        try:
+            opened = self._open(path, stat)
+        except (FileRejected, FileNotReady):
+            return None
+        digest = hashlib.sha256()
+        try:
+            with os.fdopen(opened.descriptor, "rb") as file:
+                while piece := file.read(_HASH_BYTES):
+                    digest.update(piece)
+        except OSError:
+            return None
+        return content_key(f"sha256:{digest.hexdigest()}")
+
+    def _open(self, path: bytes, stat: FileStat) -> OpenedFile:
+        candidate = Candidate(self.watch.name, path, stat, Reason.NEW)
+        follow = self.watch.follow_symlinks
+        return open_file(self.root, candidate, follow_symlinks=follow, max_bytes=self.file_bytes)

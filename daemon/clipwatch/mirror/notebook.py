@@ -90,15 +90,7 @@ class Notebook:
     def rejections(self, folder: str) -> list[Rejection]:
         """Those made under the present limits."""
         with self._noting():
-            rows = self._connection.execute(
-                "SELECT path, signature, reason, message, at FROM rejection WHERE folder = ? AND limits = ?",
-                (folder, self._limits),
-            )
-            return [
-                Rejection(folder, path, signature, RejectReason(reason), text, at)
-                for path, signature, reason, text, at in rows
-                if reason in _REASONS
-            ]
+            return _rejections(self._connection, folder, self._limits)
         return []
 
     def judge_by(self, limits: str) -> None:
@@ -188,6 +180,26 @@ class Notebook:
         """Let go of the file."""
         with self._noting():
             self._connection.close()
+
+
+def read_rejections(file: Path, folder: str, *, limits: str) -> dict[bytes, Rejection]:
+    """By path what its owner has noted in *file*, changing nothing; nothing where it cannot be read."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            return {item.path: item for item in _rejections(connection, folder, limits)}
+    except sqlite3.Error:
+        return {}
+
+
+def _rejections(connection: sqlite3.Connection, folder: str, limits: str) -> list[Rejection]:
+    rows = connection.execute(
+        "SELECT path, signature, reason, message, at FROM rejection WHERE folder = ? AND limits = ?", (folder, limits)
+    )
+    return [
+        Rejection(folder, path, signature, RejectReason(reason), text, at)
+        for path, signature, reason, text, at in rows
+        if reason in _REASONS
+    ]
 
 
 def _connect(file: str) -> sqlite3.Connection:

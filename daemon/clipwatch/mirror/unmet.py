@@ -23,18 +23,19 @@ class Judged(NamedTuple):
 def judge(root: Root, rules: FileRules, watch: WatchConfig, path: bytes | None, unreadable: Iterable[bytes]) -> Judged:
     """One more look at *path*, None where the point names none; *unreadable*: directories the look could not read."""
     if path is None:
-        return Judged(
-            verdict_for(Unmet(None, admitted=False, absent=False, unreadable_above=False)),
-            Absence.GONE,
-        )
+        nothing = Unmet(None, admitted=False, absent=False, unreadable_above=False)
+        return Judged(verdict_for(nothing), Absence.GONE)
     found = look(root, rules, path, follow_symlinks=watch.follow_symlinks)
     beyond_limit = bool(watch.max_images) and isinstance(found, FileStat)
     unmet = Unmet(
         path,
         admitted=rules.admits(path) and not beyond_limit,
         absent=found in (Absence.GONE, Absence.DIRECTORY, Absence.NOT_REGULAR),
-        unreadable_above=any(
-            directory == b"" or path == directory or path.startswith(directory + b"/") for directory in unreadable
-        ),
+        unreadable_above=is_below(path, unreadable),
     )
     return Judged(verdict_for(unmet), found)
+
+
+def is_below(path: bytes, directories: Iterable[bytes]) -> bool:
+    """Whether *path* is one of *directories*, or lies somewhere below one."""
+    return any(directory == b"" or path == directory or path.startswith(directory + b"/") for directory in directories)

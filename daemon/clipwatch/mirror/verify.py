@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,14 +9,14 @@ from typing import Any, Final
 import numpy as np
 
 from clipwatch.config import WatchConfig
-from clipwatch.errors import CollectionMissing, FileNotReady, FileRejected
+from clipwatch.errors import FileNotReady, FileRejected, RejectReason
 from clipwatch.folder.opened import open_file
 from clipwatch.folder.root import Root
-from clipwatch.folder.rules import FileRules
-from clipwatch.folder.scan import walk
-from clipwatch.mirror.ledger import Ledger, content_key
+from clipwatch.mirror.compare import Difference, compare_folder, listed
+from clipwatch.mirror.ledger import content_key
+from clipwatch.mirror.notebook import Rejection
 from clipwatch.mirror.pipeline import Decoder
-from clipwatch.mirror.plan import cut_to_first, reason_for
+from clipwatch.mirror.plan import KEEPS_ITS_POINT
 from clipwatch.model.contract import Encoder
 from clipwatch.records import Candidate, DecodedImage, FileStat, Reason, path_text, point_uuid, uuid_text
 from clipwatch.store.contract import Store
@@ -28,66 +27,8 @@ DEEP_SAMPLE: Final = 50
 SAME_COSINE: Final = 0.999
 LOOK_AHEAD: Final = 32
 
-
-@dataclass(slots=True)
-class Difference:
-    """One folder against its points."""
-
-    watch: WatchConfig
-    files: dict[bytes, FileStat] = field(default_factory=dict)
-    """Files without an equal point: by path."""
-    reasons: dict[bytes, Reason] = field(default_factory=dict)
-    extra: dict[bytes, bytes | None] = field(default_factory=dict)
-    """Points without a file: id to path."""
-    equal: int = 0
-    points: int = 0
-    ignored: int = 0
-    not_regular: list[bytes] = field(default_factory=list)
-    unreadable: dict[bytes, str] = field(default_factory=dict)
-
-
-def compare_folder(root: Root, watch: WatchConfig, store: Store, model: str) -> tuple[Difference, Ledger]:
-    """One complete look and one complete read, by signature. *root* is open. Raises `FolderUnavailable`."""
-    difference = Difference(watch)
-    ledger = Ledger(watch.name, model)
-    try:
-        ledger.load(store.ledger(watch.name))
-    except CollectionMissing:
-        ledger.load([])
-    ledger.begin_look()
-    difference.points = len(ledger)
-    for files in _listed(root, watch, difference):
-        comparison = ledger.compare(files)
-        difference.equal += len(files) - len(comparison.differing)
-        for index in comparison.differing:
-            path, stat = files[index]
-            difference.files[path] = stat
-            difference.reasons[path] = reason_for(stat.signature, ledger.get(comparison.ids[index])) or Reason.CHANGED
-    root.check()
-    unseen = ledger.unseen()
-    for start in range(0, len(unseen), 1000):
-        ids = {uuid_text(point): point for point in unseen[start : start + 1000]}
-        paths = store.paths(list(ids))
-        for text, point in ids.items():
-            difference.extra[point] = paths.get(text)
-    return difference, ledger
-
-
-def _listed(root: Root, watch: WatchConfig, difference: Difference) -> Iterator[Sequence[tuple[bytes, FileStat]]]:
-    everything: dict[bytes, FileStat] = {}
-    rules = FileRules.from_config(watch)
-    for listing in walk(root, rules, follow_symlinks=watch.follow_symlinks, stop=threading.Event()):
-        difference.ignored += listing.ignored
-        difference.not_regular += listing.not_regular
-        if listing.unreadable:
-            difference.unreadable[listing.directory] = listing.unreadable
-        if watch.max_images:
-            everything.update(listing.files)
-        else:
-            yield listing.files
-    if watch.max_images:
-        first = cut_to_first(everything, watch.max_images)
-        yield [(path, stat) for path, stat in everything.items() if path in first]
+BEYOND_DECODING: Final = frozenset({RejectReason.BAD_VECTOR, RejectReason.CRASHED, RejectReason.STORE_REFUSED})
+"""What keeps a picture that can be decoded from having a point: only the notebook knows."""
 
 
 def verify(
@@ -97,117 +38,127 @@ def verify(
     encoder: Encoder,
     decoder: Decoder,
     file_bytes: int,
+    rejections: Callable[[str], Mapping[bytes, Rejection]],
     deep: bool,
     step: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """The answer of the `verify` command. *decoder* must decode whatever it is given.
+    """The answer of the `verify` command, and `undone`: sentences about what could not be compared.
 
-    Exact when every image has its own point, made of its present content by the present model, no
-    other point is under the folder's name, and what has no point cannot be decoded.
+    Exact when all of the folder could be read, every image has its own point, made of its present content by the
+    present model, no other point is under the folder's name, and what has no point is rejected. *decoder* must
+    decode whatever it is given. *rejections*: what the notebook says of a folder's files.
     """
-    result: dict[str, Any] = {"exact": True, "missing": [], "stale": [], "extra": [], "rejected": []}
+    verification = _Verification(store, encoder, decoder, file_bytes, rejections, step)
     for watch in watches:
         root = Root(watch)
         try:
             root.open()
-            _verify_folder(root, watch, result, store, encoder, decoder, file_bytes, deep, step)
+            verification.compare(root, watch, deep=deep)
         finally:
             root.close()
-    result["exact"] = not (result["missing"] or result["stale"] or result["extra"])
-    return result
+    result = verification.result
+    different = any(result[kind] for kind in ("missing", "stale", "extra", "undone"))
+    return {"exact": not different, **result}
 
 
-def _verify_folder(
-    root: Root,
-    watch: WatchConfig,
-    result: dict[str, Any],
-    store: Store,
-    encoder: Encoder,
-    decoder: Decoder,
-    file_bytes: int,
-    deep: bool,
-    step: Callable[[int], None],
-) -> None:
-    difference, ledger = compare_folder(root, watch, store, encoder.fingerprint)
-    step(difference.equal)
+@dataclass(slots=True)
+class _Verification:
+    store: Store
+    encoder: Encoder
+    decoder: Decoder
+    file_bytes: int
+    rejections: Callable[[str], Mapping[bytes, Rejection]]
+    step: Callable[[int], None]
+    result: dict[str, list[Any]] = field(
+        default_factory=lambda: {"missing": [], "stale": [], "extra": [], "rejected": [], "undone": []}
+    )
 
-    def entry(path: bytes, **more: str) -> dict[str, str]:
-        return {"path": path_text(path), "folder": watch.name, **more}
+    def compare(self, root: Root, watch: WatchConfig, *, deep: bool) -> None:
+        difference = compare_folder(root, watch, self.store, self.encoder.fingerprint)
+        self.result["undone"] += difference.undone()
+        self.step(difference.equal)
+        for path in difference.not_regular:
+            self._reject(watch, path, RejectReason.NOT_REGULAR)
+        for path in difference.unreachable:
+            self._reject(watch, path, RejectReason.UNREADABLE)
+        noted = self.rejections(watch.name) if difference.files else {}
+        for path, outcome in self._decoded(root, watch, difference.files):
+            reason = _reason(outcome, noted.get(path), difference.files[path])
+            has_point = difference.reasons[path] is not Reason.NEW
+            if reason is not None and (not has_point or reason in KEEPS_ITS_POINT):
+                self._reject(watch, path, reason)
+            # Of a file that cannot be read nobody can say that its point is old.
+            if has_point and reason is not RejectReason.UNREADABLE:
+                self._tell("stale", watch, path)
+            elif not has_point and reason is None:
+                self._tell("missing", watch, path)
+            self.step(1)
+        for point, extra in difference.extra.items():
+            if extra is not None:
+                self._tell("extra", watch, extra)
+            else:
+                self.result["extra"].append({"path": "", "folder": watch.name, "id": uuid_text(point)})
+        if deep:
+            self._compare_contents(root, watch, difference)
 
-    for path in difference.not_regular:
-        result["rejected"].append(entry(path, reason="not_regular"))
-    for path, outcome in _decoded(root, watch, difference.files, decoder, file_bytes):
-        has_point = difference.reasons[path] is not Reason.NEW
-        if has_point:
-            result["stale"].append(entry(path))
-        elif isinstance(outcome, FileRejected):
-            result["rejected"].append(entry(path, reason=str(outcome.reason)))
-        else:
-            result["missing"].append(entry(path))
-        step(1)
-    for point, extra in difference.extra.items():
-        result["extra"].append(
-            entry(extra) if extra is not None else {"folder": watch.name, "path": "", "id": uuid_text(point)}
-        )
-    if deep:
-        _verify_deep(root, watch, result, store, encoder, decoder, file_bytes, difference, ledger, step)
+    def _tell(self, kind: str, watch: WatchConfig, path: bytes, **more: str) -> None:
+        self.result[kind].append({"path": path_text(path), "folder": watch.name, **more})
+
+    def _reject(self, watch: WatchConfig, path: bytes, reason: RejectReason) -> None:
+        self._tell("rejected", watch, path, reason=str(reason))
+
+    def _compare_contents(self, root: Root, watch: WatchConfig, difference: Difference) -> None:
+        ledger, again = difference.ledger, Difference(watch, difference.ledger)
+        equal = {
+            path: stat for files in listed(root, watch, again) for path, stat in files if path not in difference.files
+        }
+        sample = set(sorted(equal, key=lambda path: point_uuid(watch.name, path))[:DEEP_SAMPLE])
+        pictures: dict[str, tuple[bytes, DecodedImage]] = {}
+        for path, outcome in self._decoded(root, watch, equal):
+            known = ledger.get(point_uuid(watch.name, path))
+            if isinstance(outcome, FileRejected) and outcome.reason is RejectReason.UNREADABLE:
+                self._reject(watch, path, outcome.reason)
+            elif (
+                not isinstance(outcome, DecodedImage) or known is None or content_key(outcome.content) != known.content
+            ):
+                self._tell("stale", watch, path)
+            elif path in sample:
+                pictures[outcome.content] = (path, outcome)
+            self.step(1)
+        stored = self.store.vectors(list(pictures), self.encoder.fingerprint)
+        for content, (path, image) in pictures.items():
+            vector = self.encoder.encode([image.pixels])[0]
+            if content not in stored or not float(np.dot(vector, stored[content][0])) >= SAME_COSINE:
+                self._tell("stale", watch, path)
+
+    def _decoded(self, root: Root, watch: WatchConfig, files: Mapping[bytes, FileStat]) -> Iterator[tuple[bytes, Any]]:
+        """Each file with its picture, or the error that decoding it gives; a few ahead of the reader."""
+        waiting: list[tuple[bytes, Any]] = []
+
+        def answer(path: bytes, future: Any) -> tuple[bytes, Any]:
+            try:
+                return path, future if isinstance(future, Exception) else future.result()
+            except (FileRejected, FileNotReady) as error:
+                return path, error
+
+        for path, stat in files.items():
+            candidate = Candidate(watch.name, path, stat, Reason.NEW)
+            try:
+                opened = open_file(root, candidate, follow_symlinks=watch.follow_symlinks, max_bytes=self.file_bytes)
+            except (FileRejected, FileNotReady) as error:
+                waiting.append((path, error))
+            else:
+                waiting.append((path, self.decoder.submit(opened)))
+            if len(waiting) >= LOOK_AHEAD:
+                yield answer(*waiting.pop(0))
+        for item in waiting:
+            yield answer(*item)
 
 
-def _verify_deep(
-    root: Root,
-    watch: WatchConfig,
-    result: dict[str, Any],
-    store: Store,
-    encoder: Encoder,
-    decoder: Decoder,
-    file_bytes: int,
-    difference: Difference,
-    ledger: Ledger,
-    step: Callable[[int], None],
-) -> None:
-    equal = {
-        path: stat
-        for files in _listed(root, watch, Difference(watch))
-        for path, stat in files
-        if path not in difference.files
-    }
-    sample = set(sorted(equal, key=lambda path: point_uuid(watch.name, path))[:DEEP_SAMPLE])
-    pictures: dict[str, tuple[bytes, DecodedImage]] = {}
-    for path, outcome in _decoded(root, watch, equal, decoder, file_bytes):
-        known = ledger.get(point_uuid(watch.name, path))
-        if not isinstance(outcome, DecodedImage) or known is None or content_key(outcome.content) != known.content:
-            result["stale"].append({"path": path_text(path), "folder": watch.name})
-        elif path in sample:
-            pictures[outcome.content] = (path, outcome)
-        step(1)
-    stored = store.vectors(list(pictures), encoder.fingerprint)
-    for content, (path, image) in pictures.items():
-        vector = encoder.encode([image.pixels])[0]
-        if content not in stored or not float(np.dot(vector, stored[content][0])) >= SAME_COSINE:
-            result["stale"].append({"path": path_text(path), "folder": watch.name})
-
-
-def _decoded(
-    root: Root, watch: WatchConfig, files: Mapping[bytes, FileStat], decoder: Decoder, file_bytes: int
-) -> Iterator[tuple[bytes, Any]]:
-    """Each file with its picture, or the error that decoding it gives; a few ahead of the reader."""
-    waiting: list[tuple[bytes, Any]] = []
-
-    def answer(path: bytes, future: Any) -> tuple[bytes, Any]:
-        try:
-            return path, future if isinstance(future, Exception) else future.result()
-        except (FileRejected, FileNotReady) as error:
-            return path, error
-
-    for path, stat in files.items():
-        candidate = Candidate(watch.name, path, stat, Reason.NEW)
-        try:
-            opened = open_file(root, candidate, follow_symlinks=watch.follow_symlinks, max_bytes=file_bytes)
-        except (FileRejected, FileNotReady) as error:
-            waiting.append((path, error))
-        else:
-            waiting.append((path, decoder.submit(opened)))
-        if len(waiting) >= LOOK_AHEAD:
-            yield answer(*waiting.pop(0))
-    for item in waiting:
-        yield answer(*item)
+def _reason(outcome: object, noted: Rejection | None, stat: FileStat) -> RejectReason | None:
+    """Why this file may have no point of its present content; None where it must have one."""
+    if isinstance(outcome, FileRejected):
+        return outcome.reason
+    if isinstance(outcome, DecodedImage) and noted is not None and noted.signature == stat.signature.pack():
+        return noted.reason if noted.reason in BEYOND_DECODING else None
+    return None

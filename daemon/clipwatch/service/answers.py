@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +12,8 @@ import numpy as np
 from clipwatch.config import Config
 from clipwatch.errors import ClipwatchError, CollectionMissing, ConfigError, FileRejected
 from clipwatch.folder.opened import restat
+from clipwatch.mirror.dry_run import plan_folder
+from clipwatch.mirror.notebook import Rejection
 from clipwatch.mirror.pipeline import Decoder
 from clipwatch.mirror.verify import verify
 from clipwatch.model.combine import combine
@@ -47,16 +47,19 @@ class Answers:
         encoder: Encoder,
         decoder: Callable[[], Decoder],
         text: Callable[[Sequence[str]], Any],
+        rejections: Callable[[str], Mapping[bytes, Rejection]] = lambda _folder: {},
         front: Store | None = None,
         before: Callable[[], Before | None] = lambda: None,
     ) -> None:
         """*decoder* decodes whatever it is given; *text* turns words into unit rows, or raises `ModelError`.
 
-        *front*: the collection that is shown, where it is not *store*. *before*: what answers instead, now.
+        *rejections*: what the notebook says of a folder's files, by path. *front*: the collection that is shown,
+        where it is not *store*. *before*: what answers instead, now.
         """
         self._config, self.store, self._encoder = config, store, encoder
         self.front, self._before = front or store, before
         self._decoder, self._text = decoder, text
+        self._rejections = rejections
 
     def reconfigure(self, config: Config) -> None:
         """Answer by *config* from now on."""
@@ -67,7 +70,7 @@ class Answers:
     def search(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The nearest images to words and pictures.
 
-        *request*: `plus` and `minus`, lists of `{"text": …}` or `{"image": a file's bytes, or base64 of them}`;
+        *request*: `plus` and `minus`, lists of `{"text": …}` or `{"image": a file's bytes}`;
         `limit`; `filter`.
         """
         before = self._before()
@@ -111,13 +114,7 @@ class Answers:
                 raise ConfigError("The words to search for are empty.")
             vector: Vector = self._text([str(part["text"])])[0]
             return vector
-        if isinstance(part.get("image"), bytes):
-            return self.picture_vector(part["image"])
-        try:
-            picture = base64.b64decode(part["image"], validate=True)
-        except (binascii.Error, KeyError, TypeError, ValueError) as error:
-            raise ConfigError("The picture of the request is not base64.") from error
-        return self.picture_vector(picture)
+        return self.picture_vector(part["image"])
 
     def picture_vector(self, picture: bytes) -> Vector:
         """A picture file's bytes, through the same decoder and model as those of the folder."""
@@ -151,9 +148,26 @@ class Answers:
             encoder=self._encoder,
             decoder=self._decoder(),
             file_bytes=int(self._config.limits.file_megabytes * 1_000_000),
+            rejections=self._rejections,
             deep=deep,
             step=step,
         )
+
+    def plan(self, now: float) -> Generator[dict[str, Any], None, dict[str, Any]]:
+        """What a pass would do *now*; see `mirror.dry_run.plan_folder`. At the end `undone`, sentences."""
+        undone: list[str] = []
+        for watch in self._config.watch:
+            actions, sentences = plan_folder(
+                watch,
+                self._config,
+                store=self.store,
+                model=self._encoder.fingerprint,
+                rejections=self._rejections,
+                now=now,
+            )
+            yield from actions
+            undone += sentences
+        return {"undone": undone}
 
 
 def _from_before(before: Before, request: Mapping[str, Any]) -> dict[str, Any]:
