@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import base64
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from clipwatch.visible import visible
 
 def main(arguments: argparse.Namespace, context: Context) -> int:
     """Best first; exit 0 also where nothing was found."""
-    request = _request(arguments)
+    request = _request(arguments, int(context.config.limits.file_megabytes * 1_000_000))
     answer = ask_daemon(context, {"command": "search", **request})
     if answer is not None:
         result = result_of(answer)
@@ -39,12 +38,12 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
     return 0
 
 
-def _request(arguments: argparse.Namespace) -> dict[str, Any]:
-    plus: list[dict[str, str]] = []
+def _request(arguments: argparse.Namespace, file_bytes: int) -> dict[str, Any]:
+    plus: list[dict[str, Any]] = []
     if arguments.text:
         plus.append({"text": " ".join(arguments.text)})
-    plus += [_picture(Path(name)) for name in arguments.image]
-    plus += [_words_or_picture(word) for word in arguments.plus]
+    plus += [_picture(Path(name), file_bytes) for name in arguments.image]
+    plus += [_words_or_picture(word, file_bytes) for word in arguments.plus]
     if not plus:
         raise ConfigError("There is nothing to search for.", hint="Give words, or --image FILE.")
     filters = {}
@@ -55,23 +54,30 @@ def _request(arguments: argparse.Namespace) -> dict[str, Any]:
         filters[key] = value
     return {
         "plus": plus,
-        "minus": [_words_or_picture(word) for word in arguments.minus],
+        "minus": [_words_or_picture(word, file_bytes) for word in arguments.minus],
         "limit": arguments.limit,
         "filter": filters,
     }
 
 
-def _words_or_picture(word: str) -> dict[str, str]:
+def _words_or_picture(word: str, file_bytes: int) -> dict[str, Any]:
     try:
         is_file = Path(word).is_file()
     except (OSError, ValueError):
         is_file = False
-    return _picture(Path(word)) if is_file else {"text": word}
+    return _picture(Path(word), file_bytes) if is_file else {"text": word}
 
 
-def _picture(file: Path) -> dict[str, str]:
+def _picture(file: Path, file_bytes: int) -> dict[str, bytes]:
     try:
-        return {"image": base64.b64encode(file.read_bytes()).decode("ascii")}
+        with file.open("rb") as opened:
+            picture = opened.read(file_bytes + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"The picture {file} cannot be read: {reason}.") from error
+    if len(picture) > file_bytes:
+        raise ConfigError(
+            f"The picture {file} has more than the {file_bytes} bytes that are allowed.",
+            hint="Raise limits.file_megabytes.",
+        )
+    return {"image": picture}

@@ -2,14 +2,15 @@
 
 A Unix socket in the state directory, mode 0600. One request a connection: a JSON object on a line; the
 answer is lines `{"item": …}`, ended by `{"result": …}` or `{"error": {"message", "hint", "status"}}`.
+Bytes in a request, as of a picture, are `{"attached": [start, end]}` of a file whose descriptor comes with the line.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
+import pwd
 import socket
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -17,10 +18,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from clipwatch.errors import ClipwatchError
+from clipwatch.service.state import unusable
 
 SOCKET_NAME: Final = "control.sock"
-REQUEST_BYTES: Final = 64 * 1024 * 1024
-"""A request may carry a picture."""
+LINE_BYTES: Final = 4 * 1024 * 1024
+"""Above what a command line can hold."""
+_PIECE_BYTES: Final = 65536
+_IDLE_SECONDS: Final = 3600.0
+"""For whoever connected and does not read."""
+_PAUSE_SECONDS: Final = 0.1
+"""Before another try, where descriptors or threads have run out."""
 
 Answer = Generator[dict[str, Any], None, dict[str, Any]]
 """Items, then the result."""
@@ -41,70 +48,153 @@ class ControlServer:
     """Answers on the control socket, each connection on a thread of its own."""
 
     def __init__(self, state: Path, handlers: dict[str, Handler], logger: Any) -> None:
-        """Bind; the caller holds the state directory's lock, so that a socket found there is a dead one's."""
+        """Listen; the caller holds the state directory, so that a socket found there is a dead one's."""
         self._handlers, self._logger = handlers, logger
-        self._file = state / SOCKET_NAME
-        with contextlib.suppress(FileNotFoundError):
-            self._file.unlink()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o177)
+        self._state, self._file = state, state / SOCKET_NAME
+        self._closed = threading.Event()
+        self._listen()
+
+    def renew(self) -> bool:
+        """Listen anew where the socket's name is gone, or nobody accepts; True where that was needed."""
+        if self._thread.is_alive() and self._is_there():
+            return False
+        dead = self._socket
+        self._listen()
+        _end(dead)
+        return True
+
+    def _listen(self) -> None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            with _short_path(state) as address:
-                self._socket.bind(address)
-        finally:
-            os.umask(before)
-        self._socket.listen(64)
-        self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
+            os.fchmod(listener.fileno(), 0o600)  # before there is a name that others could use
+            with _short_path(self._state) as address:
+                self._file.unlink(missing_ok=True)
+                listener.bind(address)
+            listener.listen(128)
+        except OSError as error:
+            listener.close()
+            raise unusable(self._state, error) from error
+        self._socket, self._identity = listener, self._found()
+        self._thread = threading.Thread(target=self._accept, args=(listener,), name="control", daemon=True)
         self._thread.start()
 
-    def _accept(self) -> None:
+    def _is_there(self) -> bool:
+        return self._identity is not None and self._identity == self._found()
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            status = self._file.lstat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _accept(self, listener: socket.socket) -> None:
+        failing = False
         while True:
             try:
-                connection, _ = self._socket.accept()
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ECONNABORTED):
-                    continue
-                return
-            threading.Thread(target=self._serve, args=(connection,), name="control-answer", daemon=True).start()
+                connection, _ = listener.accept()
+                answering = threading.Thread(target=self._serve, args=(connection,), name="control-answer", daemon=True)
+                try:
+                    answering.start()
+                except BaseException:
+                    connection.close()
+                    raise
+                failing = False
+            except (OSError, RuntimeError, MemoryError) as error:
+                if listener.fileno() < 0 or self._closed.is_set():
+                    return
+                if not failing:
+                    self._logger.warning("control.overloaded", reason=str(error))
+                failing = True
+                self._closed.wait(_PAUSE_SECONDS)
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError), connection.makefile("rwb") as stream:
-            connection.settimeout(3600)
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(_IDLE_SECONDS)
             try:
-                request = json.loads(stream.readline(REQUEST_BYTES))
+                request = _received(connection)
                 handler = self._handlers[request["command"]]
-            except (ValueError, KeyError, TypeError):
-                _send(stream, {"error": {"message": "The daemon does not know this request.", "hint": "", "status": 2}})
+            except (ValueError, LookupError, TypeError):
+                _send(connection, _error("The daemon does not know this request.", status=2))
                 return
             try:
                 answer = handler(request)
                 while True:
                     try:
-                        _send(stream, {"item": next(answer)})
+                        _send(connection, {"item": next(answer)})
                     except StopIteration as end:
-                        _send(stream, {"result": end.value})
+                        _send(connection, {"result": end.value})
                         return
             except ClipwatchError as error:
-                status = error.exit_status
-                _send(stream, {"error": {"message": error.message, "hint": error.hint, "status": status}})
+                _send(connection, _error(error.message, error.hint, error.exit_status))
             except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
                 if isinstance(error, OSError):
                     raise
                 self._logger.error("control.failed", command=request["command"], exc_info=True)
-                _send(stream, {"error": {"message": f"The daemon failed: {error}.", "hint": "", "status": 1}})
+                _send(connection, _error(f"The daemon failed: {error}."))
 
     def close(self) -> None:
         """Stop answering."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        with contextlib.suppress(OSError):
-            self._file.unlink()
+        self._closed.set()
+        if self._is_there():
+            self._file.unlink(missing_ok=True)
+        _end(self._socket)
 
 
-def _send(stream: Any, message: dict[str, Any]) -> None:
-    stream.write(json.dumps(message).encode() + b"\n")
-    stream.flush()
+def _end(listener: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+def _error(message: str, hint: str = "", status: int = 1) -> dict[str, Any]:
+    return {"error": {"message": message, "hint": hint, "status": status}}
+
+
+def _send(connection: socket.socket, message: dict[str, Any]) -> None:
+    connection.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _received(connection: socket.socket) -> dict[str, Any]:
+    """The request, with the bytes that are attached to it. Raises `ValueError` for what is none."""
+    line, files = bytearray(), list[int]()
+    try:
+        while not line.endswith(b"\n") and len(line) < LINE_BYTES:
+            piece, sent, _, _ = socket.recv_fds(connection, _PIECE_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+            files += sent
+            if not piece:
+                break
+            line += piece
+
+        def attached(value: dict[str, Any]) -> Any:
+            if "attached" not in value:
+                return value
+            start, end = value["attached"]
+            return os.pread(files[0], end - start, start)
+
+        request = json.loads(line, object_hook=attached)
+    finally:
+        for file in files:
+            os.close(file)
+    if not isinstance(request, dict):
+        raise ValueError("a request is an object")  # noqa: TRY004 - as for any other nonsense
+    return request
+
+
+def _send_request(connection: socket.socket, request: dict[str, Any]) -> None:
+    descriptor = os.memfd_create("attached", os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb") as file:
+
+        def attach(value: Any) -> dict[str, list[int]]:
+            start = file.tell()
+            file.write(value)
+            return {"attached": [start, file.tell()]}
+
+        line = json.dumps(request, default=attach).encode() + b"\n"
+        file.flush()
+        sent = socket.send_fds(connection, [line], [descriptor])
+        if sent < len(line):
+            connection.sendall(line[sent:])
 
 
 class RemoteError(ClipwatchError):
@@ -116,8 +206,12 @@ class RemoteError(ClipwatchError):
 
 
 def ask(state: Path, request: dict[str, Any], timeout_seconds: float | None = None) -> Answer | None:
-    """Ask the daemon; None where none is running. Iterating raises `RemoteError`."""
+    """Ask the daemon; None where none is running. Iterating raises `RemoteError`.
+
+    *timeout_seconds*: for each part of the answer; None waits as long as the daemon lives.
+    """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout_seconds)
     try:
         with _short_path(state) as address:
             connection.connect(address)
@@ -128,17 +222,34 @@ def ask(state: Path, request: dict[str, Any], timeout_seconds: float | None = No
         connection.close()
         raise RemoteError(
             f"The daemon's control socket below {state} may not be used by this user.",
-            hint="Run the command as the daemon's user or as root.",
+            hint=f"Run the command as the daemon's user{_owner_of(state)}.",
             status=1,
         ) from error
-    connection.settimeout(timeout_seconds)
+    except (BlockingIOError, TimeoutError) as error:
+        connection.close()
+        raise _silent() from error
     return _converse(connection, request)
+
+
+def _owner_of(state: Path) -> str:
+    try:
+        return f", with `sudo -u {pwd.getpwuid(state.stat().st_uid).pw_name}`"
+    except (OSError, KeyError):
+        return ""
+
+
+def _silent() -> RemoteError:
+    return RemoteError(
+        "The daemon runs, but does not answer.",
+        hint="It may be stopped, or its machine overloaded: see its log, or restart it.",
+        status=3,
+    )
 
 
 def _converse(connection: socket.socket, request: dict[str, Any]) -> Answer:
     try:
-        with connection, connection.makefile("rwb") as stream:
-            _send(stream, request)
+        with connection, connection.makefile("rb") as stream:
+            _send_request(connection, request)
             for line in stream:
                 message = json.loads(line)
                 if "item" in message:
@@ -148,6 +259,8 @@ def _converse(connection: socket.socket, request: dict[str, Any]) -> Answer:
                 else:
                     result: dict[str, Any] = message["result"]
                     return result
+    except TimeoutError as error:
+        raise _silent() from error
     except (OSError, ValueError) as error:
         raise RemoteError("The daemon stopped answering.", hint="Try again.", status=1) from error
     raise RemoteError("The daemon stopped before it had answered.", hint="Try again.", status=1)
