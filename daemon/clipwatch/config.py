@@ -102,7 +102,11 @@ class StoreConfig:
         '"127.0.0.1:6333": the embedded engine answers your own QdrantClient too (the part of the REST API it has); '
         "needs api_key.",
     )
-    collection: str = _key("image_embeddings", "Created if missing; refused, never recreated, if it has another shape.")
+    collection: str = _key(
+        "image_embeddings",
+        "Created if missing. One of another width is replaced only if all in it is ours, once the new one is complete; "
+        "any other shape is refused.",
+    )
     api_key: str = _key("", "Or api_key_file, or a systemd credential named api_key.")
     api_key_file: str = _key("", "A file whose first line is the key.")
     timeout_seconds: float = _key(30.0, "For one request.", low=1, high=3600)

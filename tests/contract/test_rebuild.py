@@ -229,6 +229,28 @@ def test_a_collection_with_foreign_points_is_never_replaced(rig: Rig, foreign: s
     assert rig.raw.count(rig.collection).count == PICTURES + 1
 
 
+def test_an_empty_collection_that_somebody_else_made_is_replaced_only_where_that_is_asked_for(rig: Rig) -> None:
+    shape = models.VectorParams(size=wide_encoder().width + 1, distance=models.Distance.COSINE)
+    rig.raw.create_collection(rig.collection, shape)
+    with pytest.raises(ConfigError, match="is empty, 7 wide, and was not made by clipwatch") as refused:
+        rig.run(wide_encoder())
+    assert "--rebuild" in refused.value.hint
+    assert rig.names() == {rig.collection}
+    assert rig.raw.get_collection(rig.collection).config.params.vectors == shape
+    rig.run(wide_encoder(), asked=True)
+    rig.assert_shown(wide_encoder())
+
+
+def test_an_empty_collection_of_a_first_run_that_was_killed_is_ours(rig: Rig) -> None:
+    bench = rig.start(tiny_encoder(), client=Mortal(rig.client, 6))
+    with contextlib.suppress(Killed):
+        bench.quiet()
+    bench.die()
+    assert rig.raw.count(rig.collection).count == 0
+    rig.run(wide_encoder())
+    rig.assert_shown(wide_encoder())
+
+
 def test_a_foreign_point_that_comes_meanwhile_keeps_the_old_one(rig: Rig) -> None:
     rig.run(tiny_encoder())
     bench = rig.start(wide_encoder())

@@ -114,6 +114,11 @@ class QdrantStore:
         """How wide the collection's vectors are; None unless it has one plain vector under cosine."""
         return shape.width_of(self._call("get_collection", lambda c: c.get_collection(self._name)))
 
+    def is_indexed(self) -> bool:
+        """Whether the collection has the payload indexes that `ensure` makes, even without a point."""
+        info = self._call("get_collection", lambda c: c.get_collection(self._name))
+        return info.payload_schema.keys() >= set(shape.INDEXED_KEYS)
+
     def become_alias(self, collection: str, *, moved: bool) -> None:
         """Make our name an alias of *collection*, in one request; *moved*: it is an alias already."""
         old = models.DeleteAlias(alias_name=self._name)

@@ -141,7 +141,7 @@ class Rebuild:
             if plan.step is Step.BESIDE:
                 begun = plan.collection in seen.collections
                 if writing:
-                    self._begin(plan.collection, resumed=begun)
+                    self._begin(plan.collection, seen.width, resumed=begun)
                 self.under_way = self.shows_old = True
                 # Who only reads finds nothing in a collection that nobody has begun.
                 self._store.speak_of(plan.collection if begun or writing or self._asked else self._name)
@@ -160,11 +160,16 @@ class Rebuild:
                             points = self.front.beside(name).count()
                             self._logger.warning("collection.left", collection=name, points=points, reason=_GIVEN_UP)
 
-    def _begin(self, target: str, *, resumed: bool) -> None:
+    def _begin(self, target: str, width: int | None, *, resumed: bool) -> None:
         foreign = self.foreign()
         if foreign:
             raise ConfigError(foreign, hint=CURE)
         self.old_points = self.front.count()
+        if not (self.old_points or resumed or self._asked or self.front.is_indexed()):
+            raise ConfigError(
+                f"The collection {self._name} is empty, {width} wide, and was not made by clipwatch.",
+                hint="Set store.collection to a new name; or have it replaced, with `--rebuild`.",
+            )
         if self._told != target:
             self._told = target
             self._logger.info(
