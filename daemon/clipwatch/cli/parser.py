@@ -52,8 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--filter", action="append", default=[], metavar="KEY=VALUE", help="only where the payload says so"
     )
-    sub.add_argument("--plus", action="append", default=[], metavar="WHAT", help="more of these words, or of this file")
-    sub.add_argument("--minus", action="append", default=[], metavar="WHAT", help="less of them")
+    what = "[WEIGHT:]WHAT"
+    sub.add_argument("--plus", action="append", default=[], metavar=what, help="more of these words, or of this file")
+    sub.add_argument("--minus", action="append", default=[], metavar=what, help="less of them; 0.5:WHAT is half of it")
     sub = command("export", "the collection as JSON lines, or as a file of arrays")
     sub.add_argument("--vectors", action="store_true", help="with the vectors")
     sub.add_argument("--format", choices=("jsonl", "npz", "parquet"), default="jsonl", help="jsonl")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from clipwatch.cli.asking import ask_daemon, print_json, result_of
 from clipwatch.cli.assemble import Context, opened
 from clipwatch.errors import ConfigError
 from clipwatch.visible import visible
+
+_WEIGHTED: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+):(.+)", re.DOTALL)
 
 
 def main(arguments: argparse.Namespace, context: Context) -> int:
@@ -43,7 +46,7 @@ def _request(arguments: argparse.Namespace, file_bytes: int) -> dict[str, Any]:
     if arguments.text:
         plus.append({"text": " ".join(arguments.text)})
     plus += [_picture(Path(name), file_bytes) for name in arguments.image]
-    plus += [_words_or_picture(word, file_bytes) for word in arguments.plus]
+    plus += [_weighted(what, file_bytes) for what in arguments.plus]
     if not plus:
         raise ConfigError("There is nothing to search for.", hint="Give words, or --image FILE.")
     filters = {}
@@ -54,18 +57,29 @@ def _request(arguments: argparse.Namespace, file_bytes: int) -> dict[str, Any]:
         filters[key] = value
     return {
         "plus": plus,
-        "minus": [_words_or_picture(word, file_bytes) for word in arguments.minus],
+        "minus": [_weighted(what, file_bytes) for what in arguments.minus],
         "limit": arguments.limit,
         "filter": filters,
     }
 
 
+def _weighted(what: str, file_bytes: int) -> dict[str, Any]:
+    """`WHAT`, or `WEIGHT:WHAT` where that is no file's name."""
+    weighted = None if _is_file(what) else _WEIGHTED.fullmatch(what)
+    if weighted is None:
+        return _words_or_picture(what, file_bytes)
+    return {**_words_or_picture(weighted[2], file_bytes), "weight": float(weighted[1])}
+
+
 def _words_or_picture(word: str, file_bytes: int) -> dict[str, Any]:
+    return _picture(Path(word), file_bytes) if _is_file(word) else {"text": word}
+
+
+def _is_file(word: str) -> bool:
     try:
-        is_file = Path(word).is_file()
+        return Path(word).is_file()
     except (OSError, ValueError):
-        is_file = False
-    return _picture(Path(word), file_bytes) if is_file else {"text": word}
+        return False
 
 
 def _picture(file: Path, file_bytes: int) -> dict[str, bytes]:

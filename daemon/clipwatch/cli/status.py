@@ -48,10 +48,13 @@ def _print(status: dict[str, Any]) -> None:
 def page(status: dict[str, Any]) -> Iterator[str]:
     """The status at a glance, a line at a time; nothing in it can move a terminal's cursor."""
     yield status["state"]
-    yield (
-        f"  {status['images']} images, {status['points']} points; {status['pending']} pending, "
-        f"{status['rejected']} rejected, {status['held']} held, {status['ignored']} ignored"
-    )
+    if status["images"] is None:
+        yield f"  {status['points']} points; what is in the folders only a running daemon, `sync` or `verify` can tell"
+    else:
+        yield (
+            f"  {status['images']} images, {status['points']} points; {status['pending']} pending, "
+            f"{status['rejected']} rejected, {status['held']} held, {status['ignored']} ignored"
+        )
     if status["pending"]:
         yield from _backlog(status)
     model, store = status["model"], status["store"]

@@ -15,13 +15,15 @@ from clipwatch.folder.opened import restat
 from clipwatch.mirror.dry_run import plan_folder
 from clipwatch.mirror.notebook import Rejection
 from clipwatch.mirror.pipeline import Decoder
+from clipwatch.mirror.plan import KEEPS_ITS_POINT
 from clipwatch.mirror.verify import verify
 from clipwatch.model.combine import combine
 from clipwatch.model.contract import Encoder
-from clipwatch.records import Candidate, DecodedImage, OpenedFile, Reason, Vector
+from clipwatch.records import Candidate, DecodedImage, OpenedFile, Reason, Vector, point_uuid, uuid_text
 from clipwatch.store.contract import Store
 
 MOST_HITS: Final = 1000
+MOST_WEIGHT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ class Answers:
     def search(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The nearest images to words and pictures.
 
-        *request*: `plus` and `minus`, lists of `{"text": …}` or `{"image": a file's bytes}`;
-        `limit`; `filter`.
+        *request*: `plus` and `minus`, lists of `{"text": …}` or `{"image": a file's bytes}`, each with a `weight`
+        where it is not 1; `limit`; `filter`.
         """
         before = self._before()
         if before is not None:
@@ -82,18 +84,18 @@ class Answers:
         limit = int(request.get("limit", 10))
         if not 1 <= limit <= MOST_HITS:
             raise ConfigError(f"The limit must be between 1 and {MOST_HITS}, not {limit}.")
-        parts = [(1.0, self._vector(part)) for part in request.get("plus", [])]
-        parts += [(-1.0, self._vector(part)) for part in request.get("minus", [])]
+        parts = [(_weight(part), self._vector(part)) for part in request.get("plus", [])]
+        parts += [(-_weight(part), self._vector(part)) for part in request.get("minus", [])]
         if not any(weight > 0 for weight, _ in parts):
             raise ConfigError("There is nothing to search for.", hint="Give words, or --image FILE.")
         filters = {str(key): str(value) for key, value in dict(request.get("filter", {})).items()}
         model = self._encoder.fingerprint
         try:
             hits = self.store.search(combine(parts), limit, model=model, filters=filters)
-            done, of = self.store.count(model=model), self.store.count()
+            partial = self._partial(model)
         except CollectionMissing:
-            hits, done, of = [], 0, 0
-        answer = {
+            hits, partial = [], None
+        result: dict[str, Any] = {
             "hits": [
                 {
                     "path": hit.payload.get("path", ""),
@@ -104,9 +106,29 @@ class Answers:
                 for hit in hits
             ]
         }
+        if partial is not None:
+            result["partial"] = partial
+        return result
+
+    def _partial(self, model: str) -> dict[str, int] | None:
+        """How far a change to *model* is, while one is under way.
+
+        Points of others are none of its business, nor are those that stay as they are because their files cannot be
+        read or the store refuses their successors: else it would never end.
+        """
+        if self.store.count(model=model) == self.store.count():
+            return None
+        names = [watch.name for watch in self._config.watch]
+        done, of = (sum(self.store.count(name, model=made_by) for name in names) for made_by in (model, None))
         if done < of:
-            answer["partial"] = {"done": done, "of": of}
-        return answer
+            of -= sum(self._kept(name, model) for name in names)
+        return {"done": done, "of": of} if done < of else None
+
+    def _kept(self, folder: str, model: str) -> int:
+        noted = self._rejections(folder).items()
+        paths = [path for path, rejection in noted if rejection.reason in KEEPS_ITS_POINT]
+        rows = self.store.rows([uuid_text(point_uuid(folder, path)) for path in paths])
+        return sum(row.model != model for row in rows.values())
 
     def _vector(self, part: Mapping[str, Any]) -> Vector:
         if "text" in part:
@@ -170,6 +192,13 @@ class Answers:
         return {"undone": undone}
 
 
+def _weight(part: Mapping[str, Any]) -> float:
+    weight = part.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= MOST_WEIGHT:
+        raise ConfigError(f"A weight must be above 0 and at most {MOST_WEIGHT}, not {weight!r}.")
+    return float(weight)
+
+
 def _from_before(before: Before, request: Mapping[str, Any]) -> dict[str, Any]:
     if before.answers is None:
         raise ClipwatchError(
@@ -200,21 +229,20 @@ def export(store: Store, *, vectors: bool) -> Iterator[dict[str, Any]]:
 
 
 def stored_status(config: Config, store: Store) -> dict[str, Any]:
-    """`status` without a daemon: what the store says."""
+    """`status` without a daemon: what the store says, and None for what only a look at the folders could tell."""
     try:
-        points = store.count()
         folders = store.folders()
     except CollectionMissing:
-        points, folders = 0, {}
+        folders = {}
     info = store.info()
     return {
         "state": "stopped",
-        "images": 0,
-        "points": points,
-        "pending": 0,
-        "rejected": 0,
-        "ignored": 0,
-        "held": 0,
+        "images": None,
+        "points": sum(folders.get(watch.name, 0) for watch in config.watch),
+        "pending": None,
+        "rejected": None,
+        "ignored": None,
+        "held": None,
         "model": {},
         "store": {
             "available": True,

@@ -30,3 +30,10 @@ def test_no_name_can_move_the_cursor() -> None:
 def test_hours_and_minutes_are_spelled() -> None:
     lines = list(page(_status(pending=9, images_per_second=0.001, eta_seconds=9000, stages={"bottleneck": ""})))
     assert "  0.001 images/s, done in about 2 h 30 min" in lines
+
+
+def test_without_a_daemon_no_number_is_made_up() -> None:
+    unknown = dict.fromkeys(("images", "pending", "rejected", "ignored", "held"))
+    lines = list(page(_status(state="stopped", points=7, **unknown)))
+    assert lines[1].startswith("  7 points; ")
+    assert "None" not in lines[1]
