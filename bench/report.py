@@ -49,6 +49,7 @@ def markdown(results: Results) -> str:
     for key, write in (
         ("raw", _raw),
         ("throughput", _throughput),
+        ("variants", _variants),
         ("second_sync", _second_sync),
         ("looks", _looks),
         ("rename", _rename),
@@ -123,6 +124,31 @@ def _row(row: Mapping[str, Any], best: float) -> list[str]:
         f"{row['peak_rss_bytes'] / MIB:.0f}",
         *cosine,
     ]
+
+
+def _variants(results: Results) -> Iterator[str]:
+    told = results["variants"]
+    rows = told["rows"]
+    yield f"### Variants of one model: `clipwatch model optimize` on {told['pictures']} pictures of 2 megapixels"
+    original = rows[0]["images_per_second"]
+    yield table(
+        ["variant", "img/s, inference alone", "× original", "cosine mean", "min", "MB"],
+        [
+            [
+                row["variant"],
+                f"{row['images_per_second']:.1f}",
+                f"{row['images_per_second'] / original:.2f}",
+                f"{row['cosine_mean']:.6f}",
+                f"{row['cosine_min']:.6f}",
+                f"{row['size_bytes'] / 1e6:.1f}",
+            ]
+            for row in rows
+            if row["images_per_second"] is not None
+        ],
+    )
+    notes = [f"- {row['variant']}: {row['note']}" for row in rows if row["note"]]
+    if notes:
+        yield "\n".join(notes)
 
 
 def _second_sync(results: Results) -> Iterator[str]:

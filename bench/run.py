@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 CACHE: Final = ROOT / "bench" / ".cache"
 RESULTS: Final = ROOT / "bench" / "results"
 PEERS_PYTHON: Final = ROOT / ".venv-bench" / "bin" / "python"
-PARTS: Final = ("raw", "sync", "peers", "scale", "events", "starts")
+PARTS: Final = ("raw", "sync", "variants", "peers", "scale", "events", "starts")
 
 
 def main() -> int:
@@ -116,6 +116,11 @@ class Bench:
                     throughput.clipwatch_row(title, engine, kind.name, folder, self.model, self.work, truth), ours=True
                 )
 
+    def variants(self) -> None:
+        """What `model optimize` offers for this model on this machine."""
+        pictures = self._pictures(next(kind for kind in corpus.KINDS if kind.name == "2mp"))
+        self._note("variants", lambda: throughput.variants(self.work, pictures, self.model))
+
     def peers(self) -> None:
         """The others, on each corpus."""
         for kind in self.kinds:
@@ -170,7 +175,7 @@ class Bench:
         )
         print(f"{row.corpus:5} {row.program:32} {told}", flush=True)
 
-    def _note(self, key: str, measure: Callable[[], dict[str, float]]) -> None:
+    def _note(self, key: str, measure: Callable[[], Mapping[str, Any]]) -> None:
         result = self._try(key, measure)
         if result is not None:
             self.results[key] = result

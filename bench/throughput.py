@@ -95,6 +95,14 @@ def exported(home: Home) -> Vectors:
     return {point["path"]: np.asarray(point["vector"], np.float32) for point in points}
 
 
+def variants(work: Path, pictures: Path, model: Path) -> dict[str, Any]:
+    """The answer of `model optimize`; nothing is switched."""
+    home = Home.make(work / "variants", images=pictures, model=model, engine="auto")
+    told: dict[str, Any] = home.answer("model", "optimize")
+    shutil.rmtree(home.path)
+    return told
+
+
 def peer_row(
     title: str, module: str, corpus: str, folder: Path, model: Path, work: Path, truth: Vectors, python: Path
 ) -> Row:

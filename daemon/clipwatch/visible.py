@@ -18,8 +18,12 @@ def visible(text: str) -> str:
 
 
 def visible_json(value: Any, encoding: str = "utf-8") -> str:
-    r"""One line of JSON for *value*, with each such character as in `\u001b`; all others where *encoding* has them."""
-    line = _CONTROL.sub(lambda match: json.dumps(match.group())[1:-1], json.dumps(value, ensure_ascii=False))
+    r"""One line of JSON for *value*, with each such character as in `\u001b`; all others where *encoding* has them.
+
+    Raises `ValueError` for NaN and infinity, which JSON has not.
+    """
+    plain = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    line = _CONTROL.sub(lambda match: json.dumps(match.group())[1:-1], plain)
     try:
         line.encode(encoding)
     except UnicodeEncodeError:

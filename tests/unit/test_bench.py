@@ -86,6 +86,20 @@ def test_a_program_that_did_not_run_is_told_with_its_reason() -> None:
     assert "- peer: not run: no such module" in text
 
 
+def test_variants_are_told_with_rate_cosine_and_size_or_with_the_reason_they_have_none() -> None:
+    measured = {"images_per_second": 20.0, "cosine_mean": 0.9991, "cosine_min": 0.99, "size_bytes": 88_000_000}
+    rows = [
+        {"variant": "original", **measured, "images_per_second": 10.0, "cosine_mean": 1.0, "note": ""},
+        {"variant": "int8", **measured, "note": ""},
+        {"variant": "openvino", **dict.fromkeys(measured), "note": "gains nothing here"},
+    ]
+    text = report.markdown({"machine": {}, "command": "x", "variants": {"pictures": 100, "rows": rows}})
+    assert "on 100 pictures" in text
+    assert "| int8 | 20.0 | 2.00 | 0.999100 | 0.990000 | 88.0 |" in text
+    assert "| openvino" not in text
+    assert "- openvino: gains nothing here" in text
+
+
 def test_work_begins_when_files_may_be_read_and_ends_with_the_last_verification() -> None:
     events = [
         {"event": "scan.finished", "timestamp": "2026-01-01T00:00:00.000000Z"},

@@ -152,7 +152,7 @@ def _optimize(arguments: argparse.Namespace, context: Context) -> int:
         allow=GATE if arguments.allow is None else arguments.allow,
     )
     if context.json:
-        print_json(dataclasses.asdict(report))
+        print_json(report.as_json())
         return 0
     print(f"{report.model}, on {report.pictures} pictures of {folder}:")
     print(f"{'variant':<10} {'images/s':>9} {'cosine mean':>12} {'min':>9} {'MB':>7}")

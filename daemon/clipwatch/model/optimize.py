@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from clipwatch.clock import Clock
 from clipwatch.config import ModelConfig
@@ -56,6 +57,17 @@ class Report:
     pictures: int
     rows: tuple[Row, ...]
     chosen: str
+
+    def as_json(self) -> dict[str, Any]:
+        """With null for what was not measured."""
+        rows = [
+            {
+                key: None if isinstance(value, float) and math.isnan(value) else value
+                for key, value in asdict(row).items()
+            }
+            for row in self.rows
+        ]
+        return {"model": self.model, "pictures": self.pictures, "rows": rows, "chosen": self.chosen}
 
 
 def optimize(

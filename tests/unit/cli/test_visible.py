@@ -35,3 +35,9 @@ def test_everything_else_is_shown_as_it_is() -> None:
 def test_json_is_ascii_where_the_terminal_knows_no_more() -> None:
     assert visible_json("Bär", "ascii") == '"B\\u00e4r"'
     assert visible_json("Bär", "latin-1") == '"Bär"'
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_what_is_no_number_in_json_is_never_written_as_one(number: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        visible_json({"cosine": number})

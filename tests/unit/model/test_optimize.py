@@ -16,6 +16,7 @@ from clipwatch.model.fidelity import GATE, cosines, sample_pictures
 from clipwatch.model.load import load_encoder
 from clipwatch.model.optimize import Report, Row, _choose, optimize
 from clipwatch.model.variant import INT8, Variant, read_variant, variant_file, write_variant
+from clipwatch.visible import visible_json
 from support import onnx_models as models
 
 
@@ -141,6 +142,14 @@ def test_what_could_not_be_measured_cannot_be_chosen() -> None:
     with pytest.raises(ConfigError, match="needs the package openvino"):
         _choose(rows, "openvino", 0.0)
     assert _choose(rows, "best", 0.0) == "original"
+
+
+def test_the_answer_has_null_where_nothing_was_measured() -> None:
+    nan = float("nan")
+    report = Report("m", 4, (ROWS[0], Row("openvino", nan, nan, nan, 0, "needs the package openvino")), "original")
+    rows = json.loads(visible_json(report.as_json()))["rows"]
+    assert rows[0]["images_per_second"] == 10
+    assert [rows[1][key] for key in ("images_per_second", "cosine_mean", "cosine_min")] == [None] * 3
 
 
 def test_an_unknown_variant_names_the_known_ones() -> None:
