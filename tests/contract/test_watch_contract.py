@@ -17,7 +17,7 @@ from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
 from clipwatch.folder.scan import walk
 from clipwatch.folder.watch import POLL_SECONDS, FolderWatch
-from support.folders import HandClock, LogBook, opened_root, wait_until, write_image
+from support.folders import HandClock, LogBook, opened_root, wait_until, watch_threads, write_image
 
 
 class Watched:
@@ -80,10 +80,11 @@ def watched(tmp_path: Path, backend: str) -> Iterator[Watched]:
     folder.mkdir()
     (folder / "old").mkdir()
     write_image(folder / "old" / "known.jpg", 1)
+    before = watch_threads()
     it = Watched(folder, backend)
     yield it
     it.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "clipwatch-watch"]
+    assert watch_threads() <= before
 
 
 def test_a_new_file_is_told(watched: Watched) -> None:

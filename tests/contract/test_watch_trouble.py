@@ -20,7 +20,7 @@ from clipwatch.folder.mounts import silent_file_system
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
 from clipwatch.folder.watch import POLL_SECONDS, FolderWatch, WatchState
-from support.folders import HandClock, LogBook, opened_root, wait_until, write_image
+from support.folders import HandClock, LogBook, opened_root, wait_until, watch_threads, write_image
 
 SUPERVISED_EVERY = 5.0
 
@@ -86,12 +86,13 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bench(folder: Path) -> Iterator[Bench]:
+    before = watch_threads()
     it = Bench(folder)
     yield it
     it.inbox.gate.set()
     it.watch.stop()
     it.root.close()
-    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "clipwatch-watch"])
+    wait_until(lambda: watch_threads() <= before)
 
 
 def touch_many(folder: Path, count: int) -> None:

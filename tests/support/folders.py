@@ -43,6 +43,11 @@ def opened_root(path: Path | str, **settings: Any) -> Root:
     return root
 
 
+def watch_threads() -> set[threading.Thread]:
+    """Those that read a folder's events, whoever started them."""
+    return {thread for thread in threading.enumerate() if thread.name == "clipwatch-watch"}
+
+
 class HandClock:
     """A clock that moves only when told to."""
 

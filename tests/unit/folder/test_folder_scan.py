@@ -181,8 +181,9 @@ def test_an_unreadable_directory_is_told_and_hides_no_other(tmp_path: Path) -> N
         (tmp_path / name).touch()
     (tmp_path / "closed").chmod(0)
     (tmp_path / "listed").chmod(0o444)  # names can be read, files can't be examined
-    for parent in (tmp_path, *list(tmp_path.parents)[:2]):
-        parent.chmod(0o755)
+    common = Path(tempfile.gettempdir())
+    for directory in (tmp_path, *(parent for parent in tmp_path.parents if common in parent.parents)):
+        directory.chmod(0o755)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     answer = subprocess.run(
         [sys.executable, "-c", AS_NOBODY, str(tmp_path)], env=environment, capture_output=True, text=True, check=True

@@ -143,6 +143,7 @@ def running(home: Path, store_url: str = "") -> Iterator[Running]:
         finally:
             stop.set()
             mirror.stop()
+            daemon.close()
             mirror.close(wait_seconds=2)
 
 
