@@ -78,13 +78,17 @@ class Daemon:
         notifier: Notifier,
         reload: Callable[[], None] = lambda: None,
         signs: Callable[[], list[Sign]] = list,
+        keep: Callable[[], None] = lambda: None,
         started: float,
     ) -> None:
-        """*signs*: of life, of all that works beside the loop. *started*: when the process began, monotonic."""
+        """*signs*: of life, of all that works beside the loop. *started*: when the process began, monotonic.
+
+        *keep*: makes again what was deleted under us.
+        """
         self.mirror = mirror
         self._stop, self._clock, self._logger = stop, clock, logger
         self._limiter, self._notifier = limiter, notifier
-        self.reload, self._signs = reload, signs
+        self.reload, self._signs, self._keep = reload, signs, keep
         self._liveness = Liveness()
         self._stuck: list[str] = []
         self._supervise_seconds = min(SUPERVISE_SECONDS, (notifier.watchdog_seconds or 60.0) / 4)
@@ -116,6 +120,7 @@ class Daemon:
         if now - self._supervised < self._supervise_seconds:
             return
         self._supervised = now
+        self._keep()
         for name, folder in self.mirror.folders.items():
             if folder.available and folder.check_root():
                 self._watches[name].note_look(folder.last_look_seconds)
@@ -215,9 +220,13 @@ class Daemon:
             wake.clear()
             self.mirror.step()
             self._clock.wait(wake, 0.1)
+        self.close()
+        self._logger.info("daemon.stopped", finished=self.mirror.finished)
+
+    def close(self) -> None:
+        """Watch no folder any more."""
         for watch in self._watches.values():
             watch.stop()
-        self._logger.info("daemon.stopped", finished=self.mirror.finished)
 
 
 def store_listener(mirror_of: Callable[[], Mirror | None]) -> Callable[[bool, str], None]:
