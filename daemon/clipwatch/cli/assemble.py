@@ -21,7 +21,7 @@ from clipwatch.errors import ClipwatchError, ConfigError, LockHeld
 from clipwatch.visible import visible
 
 if TYPE_CHECKING:
-    from clipwatch.cli.old_model import Remembered
+    from clipwatch.cli.old_model import Folder, Remembered
     from clipwatch.image.pool import DecodePool, DecodeSettings
     from clipwatch.mirror.mirror import Mirror
     from clipwatch.mirror.notebook import Rejection
@@ -281,7 +281,7 @@ class Parts:
                 front=front,
                 target=store,
                 fingerprint=self.encoder.fingerprint,
-                find=partial(self._old_model, front),
+                find=partial(self._old_model, front, set()),
                 decoder=lambda preprocessing: self.decoder(lambda _: False, workers=1, preprocessing=preprocessing),
             ),
         )
@@ -292,14 +292,14 @@ class Parts:
         context = self._context
         return read_rejections(context.state / NOTEBOOK, folder, limits=limits_key(context.config))
 
-    def _old_model(self, front: RetryingStore) -> tuple[VisionEncoder, Remembered] | None:
+    def _old_model(self, front: RetryingStore, refused: set[Folder]) -> tuple[VisionEncoder, Remembered] | None:
         def points_of(model: str) -> int:
             return front.count(model=model)
 
         from clipwatch.cli.old_model import find_old
 
         context = self._context
-        return find_old(context.state, self.encoder.fingerprint, points_of, context.logger)
+        return find_old(context.state, self.encoder.fingerprint, points_of, context.logger, refused)
 
     def mirror(self) -> Mirror:
         """The mirror of all configured folders; the caller holds the state directory's lock."""

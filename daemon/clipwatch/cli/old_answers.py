@@ -18,7 +18,7 @@ from clipwatch.store.rebuild import Rebuild
 
 
 class OldAnswers:
-    """`Before` for as long as *rebuild* shows the old collection. Loads the old model at the first question."""
+    """`Before` for as long as *rebuild* shows the old collection. Loads the old model when a question finds it."""
 
     def __init__(
         self,
@@ -34,18 +34,16 @@ class OldAnswers:
         self._config, self._rebuild, self._front, self._target = config, rebuild, front, target
         self._fingerprint, self._find, self._decoder = fingerprint, find, decoder
         self._lock = threading.Lock()
-        self._sought = False
         self._answers: Answers | None = None
 
     def __call__(self) -> Before | None:
         if not self._rebuild.shows_old:
             with self._lock:
-                self._answers, self._sought = None, False
+                self._answers = None
             return None
         with self._lock:
-            if not self._sought:
-                self._answers, self._sought = self._load(), True
-            answers = self._answers
+            # Whoever puts the old model back is answered by it from the next question on.
+            answers = self._answers = self._answers or self._load()
         try:
             done = self._target.count(model=self._fingerprint)
         except CollectionMissing:

@@ -19,6 +19,9 @@ from clipwatch.model.encoder import VisionEncoder
 FILE: Final = "models.json"
 MODELS_KEPT: Final = 8
 
+Folder = tuple[tuple[str, int, int, int], ...]
+"""What lies beside a model: names, sizes, times and inodes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
@@ -62,16 +65,28 @@ def remembered(state: Path) -> list[Remembered]:
 
 
 def find_old(
-    state: Path, present: str, points_of: Callable[[str], int], logger: Any
+    state: Path, present: str, points_of: Callable[[str], int], logger: Any, refused: set[Folder]
 ) -> tuple[VisionEncoder, Remembered] | None:
     """The remembered model, not the *present* fingerprint, that made most of the old points, loaded.
 
-    None where no point is of a model that is remembered, or its file is gone or another one by now.
+    None where no point is of a model that is remembered, or its file is gone or another one by now. *refused*: model
+    folders that were read in vain, to be read again only when something in them has changed.
     """
     counted = [(points_of(model.fingerprint), model) for model in remembered(state) if model.fingerprint != present]
     points, model = max(counted, key=lambda item: item[0], default=(0, None))
     if model is None or not points:
         return None
+    folder = _folder(Path(model.config.path).parent)
+    if folder in refused:
+        return None
+    encoder = _loaded(model, logger)
+    if encoder is None:
+        refused.add(folder)
+        return None
+    return encoder, model
+
+
+def _loaded(model: Remembered, logger: Any) -> VisionEncoder | None:
     from clipwatch.model.load import load_encoder
     from clipwatch.model.weights import read_weights
 
@@ -82,4 +97,12 @@ def find_old(
     except ModelError as error:
         logger.info("model.old_unusable", reason=error.message)
         return None
-    return (encoder, model) if encoder.fingerprint == model.fingerprint else None
+    return encoder if encoder.fingerprint == model.fingerprint else None
+
+
+def _folder(directory: Path) -> Folder:
+    try:
+        found = [(entry.name, entry.stat()) for entry in os.scandir(directory) if entry.is_file()]
+    except OSError:
+        return ()
+    return tuple(sorted((name, status.st_size, status.st_mtime_ns, status.st_ino) for name, status in found))

@@ -72,7 +72,7 @@ def fetch(
             return vision
         raise ModelError(
             f"{vision} is already there and is not {card.title}, or is damaged.",
-            hint="Move it away first, so that nothing of yours is overwritten.",
+            hint="Nothing of yours is overwritten: fetch into another --directory, or move that one away.",
         )
     if _offline(offline):
         raise ModelError(
