@@ -38,6 +38,10 @@ class ModelError(ClipwatchError):
     exit_status = 2
 
 
+class Interrupted(ClipwatchError):
+    """Somebody wants this program to end before it has begun."""
+
+
 class LockHeld(ClipwatchError):
     """Another process owns the embedded store or the folder."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -156,13 +157,16 @@ def test_the_state_directory_deleted_while_it_runs_costs_no_correctness(home: Ho
     put(home.images, "bad.png", b"no picture")
     with home.daemon() as daemon:
         daemon.wait_for("collection.counted")
-        for file in (home.path / "data/state").glob("notebook*"):
-            file.unlink()
+        shutil.rmtree(home.path / "data/state")
+        os.kill(engine_of(daemon), signal.SIGKILL)
         (home.images / "00003.png").rename(home.images / "moved.png")
         put(home.images, "bad2.png", b"no picture")
         daemon.wait_for("image.rejected", 2)
         daemon.wait_for("points.renamed")
+        daemon.wait_for("state.renewed")
         assert_exact(home)
+        assert len(home.json("search", "--image", str(home.images / "moved.png"))["hits"]) == 10
+        assert str(daemon.process.pid) in home.run("run", expect=4).stderr
         assert daemon.stop() == 0
     answer = home.json("sync")
     assert (answer["embedded"], answer["reused"], answer["deleted"]) == (0, 0, 0)

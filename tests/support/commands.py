@@ -71,8 +71,8 @@ class Home:
         return json.loads(self.run(*arguments, "--json", expect=expect).stdout)
 
     @contextlib.contextmanager
-    def daemon(self, *arguments: str, options: Sequence[str] = ()) -> Iterator[Running]:
-        """A running daemon, ready, with *options* of `run`; killed at the end if it still runs."""
+    def daemon(self, *arguments: str, options: Sequence[str] = (), until: str = "daemon.ready") -> Iterator[Running]:
+        """A running daemon that has logged *until*, with *options* of `run`; killed at the end if it still runs."""
         log = self.path / "daemon.log"
         with log.open("ab") as stderr:
             process = subprocess.Popen(
@@ -80,7 +80,7 @@ class Home:
             )
         running = Running(process, log, log.stat().st_size)
         try:
-            running.wait_for("daemon.ready")
+            running.wait_for(until)
             yield running
         finally:
             if process.poll() is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.commands import SAMPLES, Home
+from support.engines import running_engine
 from support.folders import wait_until
 
 pytestmark = pytest.mark.slow
@@ -80,6 +81,18 @@ def test_sigterm_ends_it_within_ten_seconds_and_loses_nothing(home: Home) -> Non
         assert daemon.process.wait(10) == 0
     home.run("sync")
     assert home.json("verify")["exact"] is True
+
+
+def test_sigterm_while_it_waits_to_start_ends_it_at_once_and_leaves_nobody(home: Home) -> None:
+    with running_engine(home.path / "data" / "store"), home.daemon(until="daemon.started") as daemon:
+        wait_until(lambda: _children(daemon.process.pid), 30)
+        children = _children(daemon.process.pid)
+        assert daemon.process.poll() is None
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(5) == 0
+        assert not any(_alive(pid) for pid in children)
+        assert [line["event"] for line in daemon.events()][-1] == "daemon.stopped"
+    assert not (home.path / "data" / "state" / "control.sock").exists()
 
 
 def test_a_killed_daemon_leaves_no_process_behind_and_the_next_one_starts(home: Home) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from clipwatch.clock import SystemClock
 from clipwatch.config import Config
 from clipwatch.config_file import LoadedConfig, api_key
-from clipwatch.errors import ClipwatchError, ConfigError, LockHeld
+from clipwatch.errors import ClipwatchError, Interrupted
+from clipwatch.service.state import make_state_directory
 from clipwatch.visible import visible
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 NOTEBOOK: Final = "notebook.sqlite"
 """In the state directory."""
+
+_LOOK_SECONDS: Final = 0.1
+"""How often a start looks whether it is still wanted."""
 
 
 @dataclass(slots=True)
@@ -58,41 +61,6 @@ class Context:
     def state(self) -> Path:
         """The state directory."""
         return Path(self.config.state.path)
-
-
-def make_state_directory(state: Path) -> None:
-    """With mode 0700; `ConfigError` where that cannot be."""
-    try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        probe = state / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(
-            f"The state directory {state} cannot be used: {error.strerror}.",
-            hint="Set state.path to a directory that this user may write to.",
-        ) from error
-
-
-@contextlib.contextmanager
-def state_lock(state: Path) -> Iterator[None]:
-    """Hold the state directory: one daemon or `sync` at a time. Raises `LockHeld` naming the other's pid."""
-    make_state_directory(state)
-    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            raise LockHeld(
-                f"Another clipwatch (pid {pid}) uses the state directory {state}.",
-                hint="Stop it first, or give this one its own state.path.",
-            ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 class Parts:
@@ -123,14 +91,23 @@ class Parts:
         self._requests: Mapping[str, int] = {}
 
     def open_together(self) -> None:
-        """Store and model at once: each spends its start waiting."""
-        with ThreadPoolExecutor(1, thread_name_prefix="open-store") as executor:
-            opening = executor.submit(lambda: self.store)
-            try:
-                _ = self.encoder
-            finally:
-                opening.exception()
-            opening.result()
+        """Store and model at once: each spends its start waiting. Raises `Interrupted` as soon as *stop* is set."""
+        executor = ThreadPoolExecutor(2, thread_name_prefix="open")
+        store: Future[Any] = executor.submit(lambda: self.store)
+        model: Future[Any] = executor.submit(lambda: self.encoder)
+        executor.shutdown(wait=False)
+        try:
+            while not self._stop.is_set() and wait((store, model), _LOOK_SECONDS).not_done:
+                pass
+        except KeyboardInterrupt:
+            self._stop.set()
+            raise
+        finally:
+            store.exception()  # nobody may close what is still being opened
+        if self._stop.is_set():
+            raise Interrupted("Interrupted.")
+        model.result()
+        store.result()
 
     @property
     def store(self) -> RetryingStore:
@@ -143,7 +120,7 @@ class Parts:
             config, context = self._context.config, self._context
             key = api_key(config.store, os.environ)
             make_state_directory(context.state)
-            inner = open_store(config.store, api_key=key, runtime=context.state, logger=context.logger)
+            inner = open_store(config.store, api_key=key, runtime=context.state, logger=context.logger, stop=self._stop)
             self._requests = inner.requests
             self._rebuild = Rebuild(
                 inner,

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from clipwatch.cli.asking import ask_daemon, result_of
-from clipwatch.cli.assemble import Context, Parts, make_state_directory, opened
+from clipwatch.cli.assemble import Context, Parts, opened
 from clipwatch.config import WatchConfig, is_server
 from clipwatch.errors import ClipwatchError, LockHeld
 from clipwatch.records import path_text
+from clipwatch.service.state import make_state_directory
 
 FREE_BYTES: Final = 500_000_000
 """Below this the embedded store is near to refusing writes."""

@@ -6,7 +6,8 @@ import argparse
 import threading
 
 from clipwatch.cli.asking import ask_daemon, print_json, result_of
-from clipwatch.cli.assemble import Context, opened, quiet_libraries, state_lock
+from clipwatch.cli.assemble import Context, opened, quiet_libraries
+from clipwatch.service.state import state_lock
 
 
 def main(_arguments: argparse.Namespace, context: Context) -> int:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipwatch.cli.asking import print_json
-from clipwatch.cli.assemble import Context, opened, quiet_libraries, state_lock
+from clipwatch.cli.assemble import Context, opened, quiet_libraries
 from clipwatch.config import StoreConfig
 from clipwatch.config_file import api_key, check_store
 from clipwatch.errors import ConfigError
+from clipwatch.service.state import state_lock
 
 if TYPE_CHECKING:
     from clipwatch.store.copy import Copied

@@ -12,12 +12,13 @@ from functools import partial
 from typing import Any
 
 from clipwatch import __version__
-from clipwatch.cli.assemble import Context, Parts, limits_key, opened, quiet_libraries, state_lock
+from clipwatch.cli.assemble import Context, Parts, limits_key, opened, quiet_libraries
 from clipwatch.cli.handlers import handlers, while_starting
 from clipwatch.cli.parser import load_config
 from clipwatch.cli.serve import serve_http
 from clipwatch.config import is_server
 from clipwatch.config_file import LoadedConfig
+from clipwatch.errors import Interrupted
 from clipwatch.mirror.mirror import Mirror
 from clipwatch.service.control import ControlServer
 from clipwatch.service.daemon import Daemon, Stop, store_listener
@@ -25,23 +26,35 @@ from clipwatch.service.http import HttpServer
 from clipwatch.service.liveness import Sign, mirror_signs
 from clipwatch.service.notify import Notifier
 from clipwatch.service.reload import reload
+from clipwatch.service.state import keeper, state_lock
 
 
 def main(arguments: argparse.Namespace, context: Context) -> int:
     """Until SIGTERM or SIGINT."""
+    stop = Stop(threading.Event())
+    stop.install()
+    try:
+        _run(arguments, context, stop)
+    except Interrupted:
+        context.logger.info("daemon.stopping", in_hand=0)
+        context.logger.info("daemon.stopped", finished=True)
+        sys.stderr.flush()
+        os._exit(0)  # a model that is being loaded or compiled cannot be told to stop
+    return 0
+
+
+def _run(arguments: argparse.Namespace, context: Context, stop: Stop) -> None:
     config, logger = context.config, context.logger
     started = context.clock.monotonic()
     notifier = Notifier(os.environ)
     quiet_libraries(logger)
     log_what_nobody_expects(logger)
-    stop = Stop(threading.Event())
-    stop.install()
     daemon: Daemon | None = None
 
     def mirror_of() -> Any:
         return daemon.mirror if daemon is not None else None
 
-    with state_lock(context.state):
+    with state_lock(context.state) as lock:
         logger.info(
             "daemon.started",
             version=__version__,
@@ -72,6 +85,7 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
                 limiter=context.limiter,
                 notifier=notifier,
                 signs=partial(signs, mirror, parts, context, notifier.watchdog_seconds or 0.0),
+                keep=keeper({"lock": lock.renew, "control socket": control.renew}, logger),
                 started=started,
             )
             http: HttpServer | None = None
@@ -96,7 +110,6 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
             finally:
                 http.close()
                 mirror.close(wait_seconds=1)
-    return 0
 
 
 def signs(mirror: Mirror, parts: Parts, context: Context, watchdog_seconds: float) -> list[Sign]:

@@ -10,8 +10,9 @@ import threading
 from typing import Any, Self
 
 from clipwatch.cli.asking import ask_daemon, print_json, say_undone
-from clipwatch.cli.assemble import Context, opened, quiet_libraries, state_lock
+from clipwatch.cli.assemble import Context, opened, quiet_libraries
 from clipwatch.errors import StoreUnavailable
+from clipwatch.service.state import state_lock
 from clipwatch.visible import visible
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import json
@@ -27,6 +28,8 @@ _END_SECONDS: Final = 8.0
 _CLOSE_SECONDS: Final = 3.0
 """A program that was told to end within ten seconds waits for this too; a kill loses nothing acknowledged."""
 _GUARD_SECONDS: Final = 0.5
+_LOOK_SECONDS: Final = 0.1
+"""How often a start looks whether it is still wanted."""
 _PING_SECONDS: Final = 2.0
 _DYING_SECONDS: Final = 1.0
 """A killed process closes its socket a moment before it can be waited for."""
@@ -49,6 +52,13 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
+def _no_directory(error: OSError) -> ClipwatchError:
+    message = f"No directory for the embedded store's socket could be made: {error}."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreUnavailable(message, hint="Free some space on its disk.")
+    return ConfigError(message, hint="Check the permissions of state.path, or of store.url's parent directory.")
+
+
 def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
     try:
         process.wait(seconds)
@@ -66,7 +76,8 @@ class Engine:
     *hung_seconds*: without an answer for this long, `ensure_running` starts a new process; replaying
     or vacuuming a large collection holds every answer back, so it must be generous.
     *reserve_bytes*: kept free on the disk, None for the engine's own choice. *idle_seconds*: without a
-    request before deleted points are vacuumed. Safe to use from several threads.
+    request before deleted points are vacuumed. *stop*: once it is set, no start is waited for. Safe to use from
+    several threads.
     """
 
     def __init__(
@@ -81,6 +92,7 @@ class Engine:
         hung_seconds: float = 120.0,
         reserve_bytes: int | None = None,
         idle_seconds: float = 5.0,
+        stop: threading.Event | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self.listen_address = ""
@@ -94,6 +106,7 @@ class Engine:
         self._options = ["--idle", str(idle_seconds)]
         if reserve_bytes is not None:
             self._options += ["--reserve", str(reserve_bytes)]
+        self._stop = stop or threading.Event()
         self._guard = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._output: threading.Thread | None = None
@@ -126,6 +139,7 @@ class Engine:
             started = time.monotonic()
             if self._socket_path is None:
                 self._socket_path = self._choose_socket_path()
+            self._make_directory(self._socket_path.parent)
             process = self._spawn()
             try:
                 told = self._first_line(process)
@@ -141,17 +155,22 @@ class Engine:
         """Two stores may share *runtime*, so the name tells which one it is."""
         name = f"engine-{hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:8]}.sock"
         chosen = self._runtime or self.directory.with_name(self.directory.name + ".run")
+        if len(os.fsencode(chosen.absolute() / name)) <= _SOCKET_PATH_BYTES:
+            return chosen.absolute() / name
         try:
-            if len(os.fsencode(chosen.absolute() / name)) <= _SOCKET_PATH_BYTES:
-                chosen.mkdir(mode=0o700, parents=True, exist_ok=True)
-                return chosen.absolute() / name
             self._temporary = Path(tempfile.mkdtemp(prefix="clipwatch-"))
         except OSError as error:
-            raise ConfigError(
-                f"No directory for the embedded store's socket could be made: {error}.",
-                hint="Check the permissions of store.url's parent directory.",
-            ) from error
+            raise _no_directory(error) from error
         return self._temporary / name
+
+    def _make_directory(self, directory: Path) -> None:
+        """Again at each start: somebody may have deleted it, or cleaned the system's temporary one."""
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if directory == self._temporary and directory.stat().st_uid != os.geteuid():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(directory))
+        except OSError as error:
+            raise _no_directory(error) from error
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", "-m", "clipwatch.engine", str(self.directory)]
@@ -186,7 +205,7 @@ class Engine:
     def _first_line(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
         assert process.stdout is not None  # noqa: S101 - PIPE in _spawn
         limit_seconds = self._lock_wait_seconds + _START_SECONDS
-        readable, _, _ = select.select([process.stdout], [], [], limit_seconds)
+        readable = self._readable(process.stdout, limit_seconds)
         line = process.stdout.readline() if readable else b""
         if line:
             return dict(json.loads(line))
@@ -196,7 +215,16 @@ class Engine:
                 self._output.join(_END_SECONDS)
             words = self._last_lines[-1] if self._last_lines else f"The embedded store ended with status {status}."
             raise _ERRORS.get(status, StoreUnavailable)(words)
+        if self._stop.is_set():
+            raise StoreUnavailable("The embedded store is not started any more: the end was asked for.")
         raise StoreUnavailable(f"The embedded store did not answer within {limit_seconds:g} seconds of its start.")
+
+    def _readable(self, stream: IO[bytes], limit_seconds: float) -> bool:
+        deadline = time.monotonic() + limit_seconds
+        while not self._stop.is_set() and time.monotonic() < deadline:
+            if select.select([stream], [], [], _LOOK_SECONDS)[0]:
+                return True
+        return False
 
     def ensure_running(self) -> bool:
         """Start a new process where the old one is dead or hung; True where that was needed.
@@ -212,6 +240,13 @@ class Engine:
                 if self._answers():
                     self._silent_since = None
                     return False
+                if not self.socket_path.exists():
+                    # It is well, but nobody can reach it any more.
+                    self._logger.warning("engine.socket_lost", pid=process.pid)
+                    self._process = None
+                    self._end(process)
+                    self.start()
+                    return True
                 now = time.monotonic()
                 self._silent_since = self._silent_since or now
                 if now - self._silent_since < self._hung_seconds and not _ends_within(process, _DYING_SECONDS):
@@ -249,6 +284,13 @@ class Engine:
         if self._output is not None:
             self._output.join(_END_SECONDS)
 
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None  # noqa: S101 - PIPE in _spawn
+        process.stdin.close()
+        if not _ends_within(process, _CLOSE_SECONDS):
+            self._logger.warning("engine.killed", pid=process.pid)
+        self._kill(process)
+
     def close(self) -> None:
         """End the process cleanly: its pipe closes, it flushes and goes; killed after 3 s. May be repeated."""
         self._closed = True
@@ -257,13 +299,7 @@ class Engine:
         try:
             process, self._process = self._process, None
             if process is not None:
-                assert process.stdin is not None  # noqa: S101 - PIPE in _spawn
-                process.stdin.close()
-                try:
-                    process.wait(_CLOSE_SECONDS)
-                except subprocess.TimeoutExpired:
-                    self._logger.warning("engine.killed", pid=process.pid)
-                self._kill(process)
+                self._end(process)
             if self._temporary is not None:
                 shutil.rmtree(self._temporary, ignore_errors=True)
                 self._temporary = self._socket_path = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,18 @@ if TYPE_CHECKING:
     from clipwatch.store.qdrant import QdrantStore
 
 
-def open_store(config: StoreConfig, *, api_key: str, runtime: Path, logger: Any) -> QdrantStore:
+def open_store(
+    config: StoreConfig, *, api_key: str, runtime: Path, logger: Any, stop: threading.Event | None = None
+) -> QdrantStore:
     """The store of *config*; the embedded engine is started, with its socket below *runtime*.
 
     A server is not spoken to yet. Raises `LockHeld` where another process has the embedded store, and
     `ConfigError`. Where the engine dies, the call that notices has it started again and raises
-    `StoreUnavailable`: the next one finds it well.
+    `StoreUnavailable`: the next one finds it well. No start is waited for once *stop* is set.
     """
     if is_server(config.url):
         return _server(config, api_key)
-    return _embedded(config, api_key, runtime, logger)
+    return _embedded(config, api_key, runtime, logger, stop)
 
 
 def _server(config: StoreConfig, api_key: str) -> QdrantStore:
@@ -34,12 +37,16 @@ def _server(config: StoreConfig, api_key: str) -> QdrantStore:
     return QdrantStore(client, config, kind="server", address=public_address(config.url), api_key=api_key)
 
 
-def _embedded(config: StoreConfig, api_key: str, runtime: Path, logger: Any) -> QdrantStore:
+def _embedded(
+    config: StoreConfig, api_key: str, runtime: Path, logger: Any, stop: threading.Event | None
+) -> QdrantStore:
     # The engine is spawned first: it loads while this process imports the client.
     from clipwatch.engine.process import Engine
 
     directory = config.url.removeprefix("embedded:")
-    engine = Engine(Path(directory), logger=logger, runtime=runtime, listen=config.embedded_listen, api_key=api_key)
+    engine = Engine(
+        Path(directory), logger=logger, runtime=runtime, listen=config.embedded_listen, api_key=api_key, stop=stop
+    )
     engine.start()
     try:
         from clipwatch.store.connect import socket_client

@@ -6,6 +6,8 @@ import os
 import shutil
 import socket
 import stat
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,38 @@ def test_two_stores_may_share_a_runtime_directory(tmp_path: Path) -> None:
         with client_of(one) as first, client_of(two) as second:
             first.create_collection("c", VECTORS)
             assert not second.collection_exists("c")
+
+
+@pytest.mark.parametrize("depth", [1, 120])
+def test_a_socket_that_was_deleted_is_made_again_at_the_same_place(tmp_path: Path, depth: int) -> None:
+    notes = Notes()
+    with running_engine(tmp_path / ("d" * depth) / "store", logger=notes) as engine:
+        with client_of(engine) as client:
+            client.create_collection("c", VECTORS)
+            client.upsert("c", [models.PointStruct(id=1, vector=[1.0, 0.0])])
+        first = engine.pid
+        shutil.rmtree(engine.socket_path.parent)
+        assert engine.ensure_running()
+        assert engine.pid != first
+        with client_of(engine) as client:
+            assert client.count("c").count == 1
+        assert stat.S_IMODE(engine.socket_path.parent.stat().st_mode) == 0o700
+        assert not engine.ensure_running()
+    assert [event for _, event, _ in notes.entries] == ["engine.started", "engine.socket_lost", "engine.started"]
+
+
+def test_a_start_that_is_no_longer_wanted_is_not_waited_for(tmp_path: Path) -> None:
+    stop = threading.Event()
+    with running_engine(tmp_path / "store"):
+        waiting = Engine(tmp_path / "store", logger=Notes(), stop=stop, lock_wait_seconds=60)
+        asker = threading.Timer(0.3, stop.set)
+        asker.start()
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="the end was asked for"):
+            waiting.start()
+        assert time.monotonic() - began < 10
+        assert waiting.pid is None
+        asker.join()
 
 
 def test_before_its_start_there_is_no_address(tmp_path: Path) -> None:
