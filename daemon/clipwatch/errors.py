@@ -99,6 +99,10 @@ class StoreUnavailable(ClipwatchError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class StoreBusy(StoreUnavailable):
+    """The store is well and asks us to come back later (429): nothing was done, and nothing is in doubt."""
+
+
 class CollectionMissing(StoreUnavailable):
     """The collection itself is gone (a 404 that names it); it is created again and filled anew."""
 

@@ -23,6 +23,7 @@ from clipwatch.errors import (
     ConfigError,
     PointRefused,
     RequestTooLarge,
+    StoreBusy,
     StoreRejected,
     StoreUnavailable,
 )
@@ -132,7 +133,7 @@ def test_what_time_heals_is_unavailable(store: QdrantStore, proxy: FaultyProxy, 
     proxy.fail(UNAVAILABLE[name])
     with pytest.raises(StoreUnavailable) as unavailable:
         store.upsert([sample_point("a.jpg")])
-    assert type(unavailable.value) is StoreUnavailable
+    assert type(unavailable.value) is (StoreBusy if name.startswith("429") else StoreUnavailable)
     assert "\n" not in unavailable.value.sentence()
     proxy.fail(UNAVAILABLE[name])
     with pytest.raises(StoreUnavailable):
@@ -205,7 +206,7 @@ def test_the_store_is_given_the_time_it_asks_for_up_to_a_minute(
     waits: list[float] = []
     proxy.fail(too_many(header))
     patient(store, clock=HastyClock(waits.append)).count()
-    assert waits == [seconds]
+    assert seconds <= waits[0] <= max(seconds, 0.2)
 
 
 def test_a_store_that_is_down_is_unavailable_and_found_again(store: QdrantStore, proxy: FaultyProxy) -> None:
@@ -408,7 +409,8 @@ def test_every_call_succeeds_in_the_end_and_nothing_is_lost_or_doubled(
     expected = {sample_point(f"{i}.jpg").id for i in range(10)}
     assert [point.id for point in store.points(vectors=False)] == sorted(expected)
     assert retrying.retries == 2 * len(seen) >= 20
-    assert 2 <= len(told.lines) <= len(seen)
+    # Being asked to wait is no outage, and is told once a minute.
+    assert (1 if name.startswith("429") else 2) <= len(told.lines) <= len(seen)
     retrying.ensure(WIDTH)
     assert retrying.delete_folder("images") == 10
 

@@ -23,6 +23,7 @@ from clipwatch.errors import (
     CollectionMissing,
     PointRefused,
     RequestTooLarge,
+    StoreBusy,
     StoreRejected,
     StoreUnavailable,
 )
@@ -173,10 +174,10 @@ def _timeout(origin: Origin) -> StoreUnavailable:
     )
 
 
-def _rate_limited(origin: Origin, text: str, asked_seconds: float | None) -> StoreUnavailable:
+def _rate_limited(origin: Origin, text: str, asked_seconds: float | None) -> StoreBusy:
     words = origin.words(text) or "too many requests"
     asked = None if asked_seconds is None else min(max(asked_seconds, 0.0), RETRY_AFTER_CAP_SECONDS)
-    return StoreUnavailable(f"The store at {origin.address} asks us to wait: {words}.", retry_after_seconds=asked)
+    return StoreBusy(f"The store at {origin.address} asks us to wait: {words}.", retry_after_seconds=asked)
 
 
 def _garbage(error: BaseException, origin: Origin) -> StoreUnavailable:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from clipwatch.clock import Clock
-from clipwatch.errors import StoreUnavailable
+from clipwatch.errors import StoreBusy, StoreUnavailable
 
 SUMMARY_SECONDS: Final = 60.0
 OUTAGES_TOLD: Final = 5
@@ -42,6 +42,7 @@ class Outage:
         self._told: float | None = None
         self._past_seconds = 0.0
         self._retries = 0
+        self._busy: float | None = None
         self._lately: deque[float] = deque(maxlen=OUTAGES_TOLD)
         self._untold = 0
 
@@ -73,6 +74,14 @@ class Outage:
                 self._tell(operation, error, now)
             elif now - (self._told if self._told is not None else self._began) >= SUMMARY_SECONDS:
                 self._tell(operation, error, now)
+
+    def busy(self, operation: str, error: StoreBusy) -> None:
+        """The store asked for time: no outage, and said once a minute."""
+        with self._lock:
+            now = self._clock.monotonic()
+            if self._busy is None or now - self._busy >= SUMMARY_SECONDS:
+                self._busy = now
+                self._logger.info("store.busy", reason=error.message, operation=operation)
 
     def retried(self) -> None:
         """An attempt is about to be repeated."""

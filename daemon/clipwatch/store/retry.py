@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from clipwatch.clock import Clock
-from clipwatch.errors import ClipwatchError, CollectionMissing, StoreUnavailable
+from clipwatch.errors import ClipwatchError, CollectionMissing, StoreBusy, StoreUnavailable
 from clipwatch.records import LedgerRow, Point, Vector
 from clipwatch.store.contract import Hit, Refusal, Store, StoredPoint, StoreInfo
 from clipwatch.store.outage import Logger, Outage
@@ -130,21 +130,24 @@ class RetryingStore:
     def _run(self, operation: str, call: Callable[[], T]) -> T:
         started = self._clock.monotonic()
         last: StoreUnavailable | None = None
-        answered = False
+        failing = answered = False
 
         def left_seconds() -> float:
             limit = self._give_up_seconds
             return math.inf if limit is None else limit - (self._clock.monotonic() - started)
 
         def failed(state: RetryCallState) -> None:
-            nonlocal last
-            error = _error(state)
-            self._outage.failed(operation, error, first=last is None)
-            last = error
+            nonlocal last, failing
+            last = _error(state)
+            if isinstance(last, StoreBusy):
+                self._outage.busy(operation, last)
+            else:
+                self._outage.failed(operation, last, first=not failing)
+                failing = True
 
         def wait(state: RetryCallState) -> float:
-            asked = _error(state).retry_after_seconds
-            return min(_backoff(state) if asked is None else asked, left_seconds())
+            # Who asks for no time at all is not hammered either.
+            return min(max(_backoff(state), _error(state).retry_after_seconds or 0.0), left_seconds())
 
         def pause(seconds: float) -> None:
             if self._clock.wait(self._stop, seconds) and last is not None:
@@ -169,7 +172,7 @@ class RetryingStore:
         else:
             return result
         finally:
-            self._outage.left(failing=last is not None, answered=answered)
+            self._outage.left(failing=failing, answered=answered)
 
 
 class _RetriedIterator(Iterator[T]):

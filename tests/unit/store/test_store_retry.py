@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from clipwatch.clock import SystemClock
-from clipwatch.errors import CollectionMissing, ConfigError, StoreRejected, StoreUnavailable
+from clipwatch.errors import CollectionMissing, ConfigError, StoreBusy, StoreRejected, StoreUnavailable
 from clipwatch.store.contract import Store
 from clipwatch.store.pages import Each, Pages
 from clipwatch.store.retry import LONGEST_WAIT_SECONDS, RetryingStore
@@ -57,6 +57,10 @@ class Bench:
 
 def away(message: str = "away", **more: Any) -> StoreUnavailable:
     return StoreUnavailable(message, **more)
+
+
+def _raise(error: Exception) -> Any:
+    raise error
 
 
 def failing(times: int, result: Any = 7, error: Callable[[], Exception] = away) -> Callable[[], Any]:
@@ -164,6 +168,30 @@ def test_what_the_store_asks_for_is_waited() -> None:
     bench = Bench(failing(2, error=lambda: away(retry_after_seconds=17.0)), clock=HastyClock(waits.append))
     bench.store.count()
     assert waits == [17.0, 17.0]
+
+
+def test_who_asks_for_no_time_is_not_hammered() -> None:
+    waits: list[float] = []
+    bench = Bench(failing(40, error=lambda: away(retry_after_seconds=0.0)), clock=HastyClock(waits.append))
+    bench.store.count()
+    assert sum(waits) > 60
+
+
+def test_a_store_that_asks_for_time_is_well() -> None:
+    bench = Bench(failing(30, error=lambda: StoreBusy("slow down", retry_after_seconds=9.0)))
+    assert bench.store.count() == 7
+    assert bench.states == []
+    assert bench.store.seconds_unavailable == 0
+    assert bench.store.retries == 30
+    assert 2 <= len(bench.told.events("store.busy")) <= 8
+    assert not bench.told.events("store.unavailable")
+
+
+def test_an_outage_in_the_middle_of_being_asked_to_wait_is_one() -> None:
+    errors: list[Exception] = [StoreBusy("slow"), away(), StoreBusy("slow")]
+    bench = Bench(lambda: _raise(errors.pop()) if errors else 7)
+    assert bench.store.count() == 7
+    assert bench.states == [(False, "away"), (True, "")]
 
 
 def test_it_gives_up_after_its_time_with_the_last_reason_and_no_longer() -> None:
