@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pytest
 
-from support.commands import SAMPLES, Home
+from support.commands import COMMAND, SAMPLES, Home
 
 SYNC_KEYS = {"images", "embedded", "reused", "unchanged", "deleted", "rejected", "held", "seconds"}
 
@@ -91,6 +93,11 @@ def test_export_gives_every_point_as_lines_or_as_arrays(home: Home) -> None:
         assert arrays["vector"].shape == (2, 512)
         assert set(arrays["path"]) == {"cat.jpg", "moon.png"}
     assert "vector" not in json.loads(home.run("export").stdout.splitlines()[0])
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [COMMAND, "export"], cwd=home.path, env=home.full_environment(), stdout=full, stderr=PIPE, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (1, b"clipwatch: The answer cannot be written: No space left on device.\n")
 
 
 @pytest.mark.slow

@@ -59,7 +59,10 @@ def _write_npz(points: Iterator[dict[str, Any]], file: Any) -> None:
     import numpy as np
 
     rows = list(points)
-    vectors = np.array([row.pop("vector") for row in rows], np.float32) if rows else np.empty((0, 0), np.float32)
+    width = max((len(row.get("vector", ())) for row in rows), default=0)
+    # Others' points need not have a vector that can be told.
+    nothing = np.full(width, np.nan, np.float32)
+    vectors = np.array([row.get("vector", nothing) for row in rows], np.float32).reshape(len(rows), width)
     np.savez(
         file,
         id=np.array([row["id"] for row in rows], dtype=np.str_),
@@ -85,7 +88,7 @@ def _write_parquet(points: Iterator[dict[str, Any]], file: Any) -> None:
             "path": [row["path"] for row in rows],
             "folder": [row["folder"] for row in rows],
             "payload": [json.dumps(row["payload"], ensure_ascii=False) for row in rows],
-            "vector": pa.array([row["vector"] for row in rows], pa.list_(pa.float32())),
+            "vector": pa.array([row.get("vector") for row in rows], pa.list_(pa.float32())),
         }
     )
     parquet.write_table(table, file)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import os
 import sys
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from clipwatch import __version__
 from clipwatch.config_file import LoadedConfig, find_file, load
 from clipwatch.errors import ClipwatchError, ConfigError
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -152,6 +155,12 @@ def run(argv: list[str]) -> int:
     except BrokenPipeError:
         # The reader of stdout has had enough; nothing more may be written there, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f"clipwatch: {error.filename or 'The answer'} cannot be written: {error.strerror}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("clipwatch: Interrupted.", file=sys.stderr)
