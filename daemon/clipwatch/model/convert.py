@@ -22,8 +22,12 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from clipwatch.errors import ModelError
-from clipwatch.model.bundle import Bundle, TextFacts
+from clipwatch.model.bundle import Bundle, KnownAnswer, TextFacts
+from clipwatch.model.encoder import unit_rows
 from clipwatch.model.install import install, staging_folder
+from clipwatch.model.known_answer import MARGIN, rivals, square_pixels
+from clipwatch.model.photographs import photographs
+from clipwatch.model.preprocessor import read_preprocessing
 from clipwatch.records import Preprocessing
 
 CLASSIC: Final = "openai/clip-vit-base-patch32"
@@ -65,7 +69,8 @@ def convert(
 
     *source*: a folder or a repository of the hub with a CLIP model. *output*: "image_embeds" `[n, d]`, or "tokens"
     `[n, 1 + patches, d]`, each projected, to be averaged. Both towers take any batch. *pictures* are what the towers
-    are compared on, beside some made up. An existing model is replaced only with *force*. Raises `ModelError`.
+    are compared on, beside the photographs that ship. An existing model is replaced only with *force*. Raises
+    `ModelError`.
     """
     if output not in OUTPUTS:
         raise ModelError(f"There is no output {output!r}.", hint=f"Choose {' or '.join(OUTPUTS)}.")
@@ -75,21 +80,22 @@ def convert(
     _extra("onnx")
     say(f"Loading {source} …")
     model = _load(transformers, source)
-    pixels = _pixels(pictures, _side(model))
+    answers = photographs()
     with _emptied(directory) as staging:
         staged = {name: staging / name for name in (VISION, TEXT, TOKENIZER, PREPROCESSOR)}
         _write_neighbours(transformers, source, staged)
-        tokens = _tokens(staged[TOKENIZER], model)
+        preprocessing = read_preprocessing(staged[PREPROCESSOR], model_side=int(model.config.vision_config.image_size))
+        pixels = _pixels(pictures, answers, preprocessing)
+        tokens = _tokens(staged[TOKENIZER], model, [*SENTENCES, *(answer.text for answer in answers)])
         towers = _towers(torch, model, output)
         say("Exporting both towers …")
         for name, tower, example in ((VISION, towers[0], pixels[:2]), (TEXT, towers[1], tokens)):
             _export(torch, tower, example, staged[name], output if name == VISION else "text_embeds")
         say(f"Comparing on {len(pixels)} pictures …")
-        cosine = min(
-            agreement(staged[name], example, _run(torch, tower, example))
-            for name, tower, example in ((VISION, towers[0], pixels), (TEXT, towers[1], tokens))
-        )
-        bundle = _bundle(source, model, output, cosine)
+        seen, read = _run(torch, towers[0], pixels), _run(torch, towers[1], tokens)
+        cosine = min(agreement(staged[VISION], pixels, seen), agreement(staged[TEXT], tokens, read))
+        known = known_to(answers, seen[-len(answers) :], read[-len(answers) :])
+        bundle = _bundle(source, model, output, cosine, known)
         return Conversion(install(staged, directory, bundle), int(model.config.projection_dim), len(pixels), cosine)
 
 
@@ -98,10 +104,12 @@ def _emptied(directory: Path) -> Iterator[Path]:
     """A staging folder without leftovers of a conversion that was killed, nor of this one."""
     try:
         with staging_folder(directory, "convert") as staging:
-            for leftover in staging.iterdir():
-                leftover.unlink()
-            yield staging
-            shutil.rmtree(staging, ignore_errors=True)
+            try:
+                for leftover in staging.iterdir():
+                    leftover.unlink()
+                yield staging
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
         raise ModelError(
             f"Nothing can be written into {directory}: {error.strerror or error}.",
@@ -144,6 +152,17 @@ def lowest_cosine(rows: Array, reference: Array) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         cosines = (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
     return float(cosines.min())
+
+
+def known_to(answers: Sequence[KnownAnswer], seen: Array, read: Array) -> tuple[KnownAnswer, ...]:
+    """Those that the original model itself ranks right, with room to spare; none where that leaves no choice.
+
+    *seen*, *read*: what it makes of their pictures and words; sequences are averaged first.
+    """
+    pictures, words = (unit_rows(rows.reshape(len(rows), -1, rows.shape[-1]).mean(axis=1))[0] for rows in (seen, read))
+    rivalled = rivals(pictures, words, answers, 2 * MARGIN)
+    kept = tuple(answer for answer, rival in zip(answers, rivalled, strict=True) if rival is None)
+    return kept if len(kept) > 1 else ()
 
 
 def _extra(name: str) -> Any:
@@ -219,19 +238,11 @@ def _run(torch: Any, tower: Any, inputs: Array) -> Array:
         return np.asarray(tower(torch.from_numpy(inputs)).numpy())
 
 
-def _side(model: Any) -> int:
-    return int(model.config.vision_config.image_size)
-
-
-def _pixels(paths: Sequence[Path], side: int) -> NDArray[np.float32]:
-    """`[n, 3, side, side]`, normalised as CLIP's are: the given pictures and four made up, smooth to grainy."""
-    pictures = [_opened(path, side) for path in paths]
-    generator = np.random.default_rng(0)
-    for grains in (2, 6, 24, side):
-        noise = generator.integers(0, 256, (grains, grains, 3), dtype=np.uint8)
-        pictures.append(np.asarray(Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC)))
-    usual = Preprocessing()
-    scaled = (np.stack(pictures).astype(np.float32) * usual.rescale - usual.mean) / usual.std
+def _pixels(paths: Sequence[Path], answers: Sequence[KnownAnswer], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """`[n, 3, side, side]`, as the model wants them: the given pictures, and last those of *answers*."""
+    side = preprocessing.side
+    pictures = [*(_opened(path, side) for path in paths), *(square_pixels(answer, side) for answer in answers)]
+    scaled = (np.stack(pictures).astype(np.float32) * preprocessing.rescale - preprocessing.mean) / preprocessing.std
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)
 
 
@@ -266,13 +277,13 @@ def _write_neighbours(transformers: Any, source: str, staged: dict[str, Path]) -
         ) from error
 
 
-def _tokens(tokenizer_file: Path, model: Any) -> NDArray[np.int64]:
-    """`SENTENCES` as `[n, context]`, filled up as CLIP's processor does."""
+def _tokens(tokenizer_file: Path, model: Any, sentences: Sequence[str]) -> NDArray[np.int64]:
+    """*sentences* as `[n, context]`, filled up as CLIP's processor does."""
     tokenizer = importlib.import_module("tokenizers").Tokenizer.from_file(str(tokenizer_file))
     context, end = _context(model), _end(model)
     tokenizer.enable_truncation(context)
     tokenizer.enable_padding(length=context, pad_id=end)
-    ids = np.array([tokenizer.encode(sentence).ids for sentence in SENTENCES], np.int64)
+    ids = np.array([tokenizer.encode(sentence).ids for sentence in sentences], np.int64)
     vocabulary = int(model.config.text_config.vocab_size)
     if ids.max() >= vocabulary:
         raise ModelError(
@@ -292,7 +303,7 @@ def _end(model: Any) -> int:
     return int(model.config.text_config.vocab_size) - 1 if end == 2 else end
 
 
-def _bundle(source: str, model: Any, output: str, cosine: float) -> Bundle:
+def _bundle(source: str, model: Any, output: str, cosine: float, known: tuple[KnownAnswer, ...]) -> Bundle:
     local = Path(source).is_dir()
     return Bundle(
         name=Path(source).resolve().name if local else source.rpartition("/")[2],
@@ -307,5 +318,5 @@ def _bundle(source: str, model: Any, output: str, cosine: float) -> Bundle:
             "output": output,
             "cosine": round(cosine, 8),
         },
-        known_answers=(),
+        known_answers=known,
     )

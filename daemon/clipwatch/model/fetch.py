@@ -28,6 +28,7 @@ from clipwatch.errors import ModelError
 from clipwatch.model.bundle import Bundle, TextFacts, file_sha256
 from clipwatch.model.cards import CardFile, ModelCard
 from clipwatch.model.install import install, installed, staging_folder
+from clipwatch.model.photographs import photographs
 
 HUB: Final = "https://huggingface.co"
 SPARE_BYTES: Final = 64 * 2**20
@@ -146,7 +147,7 @@ def _bundle(card: ModelCard, revision: str) -> Bundle:
             "licence": card.licence,
             "width": card.width,
         },
-        known_answers=(),
+        known_answers=photographs(),
     )
 
 

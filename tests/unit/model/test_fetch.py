@@ -22,6 +22,7 @@ from clipwatch.errors import LockHeld, ModelError
 from clipwatch.model.bundle import read_bundle
 from clipwatch.model.cards import CardFile, ModelCard
 from clipwatch.model.fetch import fetch, reachable, setting
+from clipwatch.model.photographs import photographs
 from support.hub_stand_in import COMMIT, HubStandIn, running_hub
 
 VISION, TEXT, TOKENIZER, PREPROCESSOR = (
@@ -104,6 +105,7 @@ def test_a_model_is_fetched_whole_with_a_record_of_where_it_came_from(hub: HubSt
     assert bundle.card["repository"] == "someone/little"
     assert bundle.card["revision"] == COMMIT
     assert bundle.card["licence"] == "MIT"
+    assert bundle.known_answers == photographs()
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == sorted(
         [*LOCAL.values(), "bundle.json"]
     )

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import helper
 from PIL import Image
 
 from clipwatch.config import ModelConfig
 from clipwatch.errors import ModelError
 from clipwatch.model.bundle import Bundle, KnownAnswer, TextFacts, file_sha256, write_bundle
+from clipwatch.model.convert import known_to
 from clipwatch.model.encoder import VisionEncoder
 from clipwatch.model.load import load_encoder
+from clipwatch.model.photographs import photographs
 from support import onnx_models as models
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -75,7 +79,7 @@ def test_a_bundle_that_knows_its_answers_loads(tmp_path: Path) -> None:
 
 def test_a_bundle_that_ranks_them_wrong_is_refused_saying_which(tmp_path: Path) -> None:
     make(tmp_path, ("green", "red", "blue"))
-    with pytest.raises(ModelError, match="fails its own test: its picture of 'red' is nearer to 'green'") as caught:
+    with pytest.raises(ModelError, match="fails its own test: its picture of 'red' is as near to 'green'") as caught:
         load(tmp_path)
     assert caught.value.exit_status == 2
     assert "fetch or convert it again" in caught.value.hint
@@ -85,6 +89,54 @@ def test_a_text_tower_that_says_the_same_to_everything_is_refused(tmp_path: Path
     make(tmp_path, ())
     with pytest.raises(ModelError, match="fails its own test"):
         load(tmp_path)
+
+
+def test_words_that_win_by_a_hair_are_no_known_answer(tmp_path: Path) -> None:
+    """Towers that say nearly the same to everything rank right by luck."""
+    pale = {"red": (255, 253, 253), "green": (253, 255, 253), "blue": (253, 253, 255)}
+    answers = tuple(KnownAnswer(name, png(colour)) for name, colour in pale.items())
+    with pytest.raises(ModelError, match="fails its own test"):
+        load(make(tmp_path, ("red", "green", "blue"), answers), normalize="symmetric")
+
+
+def test_whoever_knows_better_empties_the_known_answers(tmp_path: Path) -> None:
+    make(tmp_path, ("green", "red", "blue"))
+    with pytest.raises(ModelError) as caught:
+        load(tmp_path)
+    assert "empty known_answers in its bundle.json" in caught.value.hint
+    document = json.loads((tmp_path / "bundle.json").read_text())
+    (tmp_path / "bundle.json").write_text(json.dumps({**document, "known_answers": []}))
+    load(tmp_path)
+
+
+def test_the_photographs_that_ship_are_small_square_and_of_different_things() -> None:
+    known = photographs()
+    assert len({answer.text for answer in known}) == len(known) == 4
+    assert sum(len(answer.image) for answer in known) < 64_000
+    for answer in known:
+        with Image.open(io.BytesIO(answer.image)) as image:
+            assert image.size == (256, 256)
+
+
+@pytest.mark.parametrize("sequence", [False, True])
+def test_a_conversion_keeps_the_pairs_that_the_original_knows(sequence: bool) -> None:
+    def rows(*vectors: tuple[float, ...]) -> NDArray[np.float32]:
+        array = np.array(vectors, np.float32)
+        return np.stack([array * 2, array], axis=1) if sequence else array
+
+    pictures = rows((1, 0, 0), (0, 1, 0), (0, 0, 3), (0, 0, 1))
+    words = rows((1, 0, 0), (0, 2, 0), (0, 0, 1), (0.1, 0, 1))
+    known = photographs()
+    assert known_to(known, pictures, words) == known[:2]
+    assert known_to(known, pictures[::-1], words) == ()
+    assert known_to(known, pictures * 0, words) == ()
+
+
+def test_a_model_that_knows_nothing_is_given_no_known_answers() -> None:
+    """Random weights put everything in one direction, more or less."""
+    random = np.random.default_rng(0)
+    rows = np.ones((2, 4, 512), np.float32) + random.normal(0, 0.05, (2, 4, 512)).astype(np.float32)
+    assert known_to(photographs(), rows[0], rows[1]) == ()
 
 
 def test_two_pictures_may_have_the_same_words(tmp_path: Path) -> None:
