@@ -239,6 +239,8 @@ def test_many_bad_files_at_once_cost_few_log_lines_and_little_memory(home: Home,
         assert (status["images"], status["points"], status["rejected"]) == (number + 10, 10, number)
         assert daemon.stop() == 0
     lines = len(daemon.events())
+    counted = sum(summary["repeated"] for summary in daemon.events("log.summary") if summary["of"] == "image.rejected")
+    assert len(daemon.events("image.rejected")) + counted == number, "none is told twice, none is passed over"
     with home.daemon() as again:
         again.wait_for("collection.counted")
         assert home.wait_exact()["rejected"] == number

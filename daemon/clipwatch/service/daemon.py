@@ -17,7 +17,7 @@ from clipwatch.mirror.folder_mirror import FolderMirror
 from clipwatch.mirror.mirror import Mirror
 from clipwatch.model.cores import usable_cores
 from clipwatch.service.liveness import Liveness, Sign
-from clipwatch.service.logs import RepeatLimiter
+from clipwatch.service.logs import RepeatLimiter, tell_summaries
 from clipwatch.service.notify import Notifier
 from clipwatch.service.status import RecentWork, describe_mirror
 from clipwatch.service.sync import SyncRequest
@@ -128,8 +128,7 @@ class Daemon:
         if now - self._probed >= PROBE_SECONDS:
             self._probed = now
             self.mirror.probe_store()
-        for event, reason, repeated in self._limiter.summaries():
-            self._logger.warning("log.summary", of=event, reason=reason, repeated=repeated)
+        tell_summaries(self._limiter, self._logger)
         status = self.status()
         self._notifier.status(f"{status['state']}: {status['points']} points, {status['pending']} pending")
         stuck = self._liveness.stuck(self._signs(), now)
@@ -221,6 +220,7 @@ class Daemon:
             self.mirror.step()
             self._clock.wait(wake, 0.1)
         self.close()
+        tell_summaries(self._limiter, self._logger, last=True)
         self._logger.info("daemon.stopped", finished=self.mirror.finished)
 
     def close(self) -> None:

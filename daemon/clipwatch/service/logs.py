@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
@@ -15,6 +15,7 @@ from typing import Any, Final, TextIO
 import structlog
 
 from clipwatch.clock import Clock, rfc3339
+from clipwatch.service.notify import is_journal
 from clipwatch.visible import visible
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -25,9 +26,20 @@ FIRST_REPEATS: Final = 5
 SUMMARY_SECONDS: Final = 60.0
 RECENT_TROUBLES: Final = 5
 REPEATING: Final = frozenset(
-    {"image.rejected", "directory.unreadable", "events.lost", "library.message", "http.refused"}
+    {
+        "image.rejected",
+        "directory.unreadable",
+        "events.lost",
+        "library.message",
+        "http.refused",
+        "http.request_failed",
+        "decode.worker_replaced",
+        "engine.output",
+    }
 )
 """Events that a sick folder or a hostile one can produce by the thousand."""
+FIRST_OF: Final[Mapping[str, int]] = {"engine.output": 50}
+"""How many are told at first, where that is not `FIRST_REPEATS`: a traceback is worth nothing without its last line."""
 
 EventDict = MutableMapping[str, Any]
 
@@ -39,39 +51,55 @@ class RepeatLimiter:
         self._clock = clock
         self._lock = threading.Lock()
         self._windows: dict[tuple[str, str], tuple[float, int]] = {}
+        self._untold: Counter[tuple[str, str]] = Counter()
         self.troubles: deque[dict[str, Any]] = deque(maxlen=RECENT_TROUBLES)
         """The last warnings and errors, for `status`."""
 
-    def __call__(self, _logger: Any, name: str, event: EventDict) -> EventDict:
-        """Pass *event* on, or drop it."""
+    def remember(self, _logger: Any, name: str, event: EventDict) -> EventDict:
+        """Another processor, before any that drops events: keep what `status` tells, as plain values."""
         if LEVELS.get(name, 0) >= LEVELS["warning"]:
-            self.troubles.append({"at": rfc3339(self._clock.now()), "level": name, **event})
+            fields = {key: value for key, value in event.items() if key != "exc_info"}
+            plain = json.loads(json.dumps(fields, default=str))
+            self.troubles.append({"at": rfc3339(self._clock.now()), "level": name, **plain})
+        return event
+
+    def __call__(self, _logger: Any, _name: str, event: EventDict) -> EventDict:
+        """Pass *event* on, or drop it."""
         if event.get("event") not in REPEATING:
             return event
         key = (str(event["event"]), str(event.get("reason", "")))
-        now = self._clock.monotonic()
         with self._lock:
-            began, count = self._windows.get(key, (now, 0))
-            if now - began >= SUMMARY_SECONDS:
-                if count > FIRST_REPEATS:
-                    event["repeated"] = count - FIRST_REPEATS
-                began, count = now, 0
+            self._end_window(key)
+            began, count = self._windows.get(key, (self._clock.monotonic(), 0))
             self._windows[key] = (began, count + 1)
-        if count >= FIRST_REPEATS:
+        if count >= _first_of(key):
             raise structlog.DropEvent
         return event
 
-    def summaries(self) -> list[tuple[str, str, int]]:
-        """Event, reason and number of what was dropped in windows that are over."""
-        now = self._clock.monotonic()
-        told = []
+    def summaries(self, *, last: bool = False) -> list[tuple[str, str, int]]:
+        """Event, reason and number of what was dropped in minutes that are over; the *last* time, in all."""
         with self._lock:
-            for key, (began, count) in list(self._windows.items()):
-                if now - began >= SUMMARY_SECONDS:
-                    del self._windows[key]
-                    if count > FIRST_REPEATS:
-                        told.append((*key, count - FIRST_REPEATS))
-        return told
+            for key in list(self._windows):
+                self._end_window(key, last=last)
+            untold, self._untold = self._untold, Counter()
+        return [(*key, number) for key, number in untold.items()]
+
+    def _end_window(self, key: tuple[str, str], *, last: bool = False) -> None:
+        began, count = self._windows.get(key, (0.0, 0))
+        if count and (last or self._clock.monotonic() - began >= SUMMARY_SECONDS):
+            del self._windows[key]
+            if count > _first_of(key):
+                self._untold[key] += count - _first_of(key)
+
+
+def _first_of(key: tuple[str, str]) -> int:
+    return FIRST_OF.get(key[0], FIRST_REPEATS)
+
+
+def tell_summaries(limiter: RepeatLimiter, logger: Any, *, last: bool = False) -> None:
+    """A line for each event and reason of which some were not told."""
+    for event, reason, repeated in limiter.summaries(last=last):
+        logger.warning("log.summary", of=event, reason=reason, repeated=repeated)
 
 
 def _timestamp(now: Callable[[], datetime]) -> Callable[[Any, str, EventDict], EventDict]:
@@ -86,16 +114,10 @@ def _json(_logger: Any, _name: str, event: Mapping[str, Any]) -> str:
 
 
 def _visible_values(_logger: Any, _name: str, event: EventDict) -> EventDict:
-    return {key: visible(value) if isinstance(value, str) else value for key, value in event.items()}
-
-
-def _journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Whether *stream* is the journal itself: `JOURNAL_STREAM` names its device and inode (systemd.exec(5))."""
-    try:
-        status = os.fstat(stream.fileno())
-    except (OSError, ValueError):
-        return False
-    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+    shown = {key: visible(value) if isinstance(value, str) else value for key, value in event.items()}
+    if "exception" in event:
+        shown["exception"] = "\n".join(visible(line) for line in str(event["exception"]).splitlines())
+    return shown
 
 
 class LogOutput:
@@ -116,7 +138,12 @@ class LogOutput:
 
     def renderer(self, *, colors: bool) -> Callable[[Any, str, EventDict], str]:
         """A processor: the line."""
-        console = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=22, sort_keys=False)
+        console = structlog.dev.ConsoleRenderer(
+            colors=colors,
+            pad_event_to=22,
+            sort_keys=False,
+            exception_formatter=structlog.dev.plain_traceback,
+        )
 
         def render(logger: Any, name: str, event: EventDict) -> str:
             if self._format == "json":
@@ -137,16 +164,18 @@ def make_logger(
 ) -> tuple[Any, RepeatLimiter]:
     """A logger that knows nothing global, and its limiter. *output* lets the caller change format and level later."""
     target = stream or sys.stderr
+    environment = os.environ if environment is None else environment
     limiter = RepeatLimiter(clock)
     output = output or LogOutput(format, level)
     processors: list[Any] = [
+        limiter.remember,
         output.gate,
         limiter,
         structlog.processors.format_exc_info,
         _timestamp(lambda: datetime.now(UTC)),
-        output.renderer(colors=target.isatty()),
+        output.renderer(colors=target.isatty() and not environment.get("NO_COLOR")),
     ]
-    if _journal(target, os.environ if environment is None else environment):
+    if is_journal(target, environment):
         processors.append(lambda _logger, name, text: f"<{PRIORITY.get(name, 6)}>{text}")
     logger = structlog.wrap_logger(
         structlog.WriteLogger(target),
