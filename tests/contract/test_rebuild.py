@@ -354,6 +354,46 @@ def test_a_change_of_mind_on_the_way_leaves_nothing_behind(rig: Rig) -> None:
     rig.assert_shown(wide_encoder(9))
 
 
+def test_what_a_run_would_find_is_judged_before_and_nothing_is_changed(rig: Rig) -> None:
+    def judge(encoder: VisionEncoder) -> str:
+        store = QdrantStore(rig.client, StoreConfig(collection=rig.collection), kind=rig.kind, address="here")
+        rebuild = Rebuild(
+            store, folders=lambda: ["images"], asked=False, fingerprint=lambda: encoder.fingerprint, logger=Told()
+        )
+        before = rig.names()
+        try:
+            return rebuild.judge(encoder.width)
+        finally:
+            assert rig.names() == before
+
+    def other(**changes: Any) -> None:
+        plain = models.VectorParams(size=wide_encoder().width, distance=models.Distance.COSINE)
+        rig.raw.delete_collection(rig.collection)
+        rig.raw.create_collection(rig.collection, plain.model_copy(update=changes))
+
+    assert judge(tiny_encoder()) == "the next run makes it"
+    rig.run(tiny_encoder())
+    assert judge(tiny_encoder()) == ""
+    assert judge(wide_encoder()).startswith("the next run has another built beside it")
+    rig.raw.upsert(rig.collection, [models.PointStruct(id=5, vector=unit(1, tiny_encoder().width).tolist())])
+    with pytest.raises(ConfigError, match="cannot be replaced"):
+        judge(wide_encoder())
+    other(size=9)
+    with pytest.raises(ConfigError, match="was not made by clipwatch"):
+        judge(wide_encoder())
+    other(distance=models.Distance.DOT)
+    with pytest.raises(ConfigError, match="compares by Dot"):
+        judge(wide_encoder())
+
+
+def test_a_server_that_is_too_old_is_told_before_its_collections(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QdrantStore, "_version", lambda _: "1.9.7")
+    store = QdrantStore(rig.client, StoreConfig(collection=rig.collection), kind="server", address="here")
+    rebuild = Rebuild(store, folders=list, asked=False, fingerprint=lambda: "f", logger=Told())
+    with pytest.raises(ConfigError, match=r"1\.9\.7; 1\.10 is the oldest"):
+        rebuild.judge(8)
+
+
 def test_a_reader_never_creates_or_drops_anything(rig: Rig) -> None:
     rig.run(tiny_encoder())
     store = QdrantStore(rig.client, StoreConfig(collection=rig.collection), kind=rig.kind, address="here")

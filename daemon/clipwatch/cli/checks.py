@@ -2,67 +2,71 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from clipwatch.cli.asking import ask_daemon, result_of
 from clipwatch.cli.assemble import Context, Parts, opened
-from clipwatch.config import WatchConfig, is_server
-from clipwatch.errors import ClipwatchError, LockHeld
-from clipwatch.records import path_text
+from clipwatch.cli.check_folders import (
+    Check,
+    clock_check,
+    folder_checks,
+    guarded,
+    inotify_limit,
+    inotify_used,
+    last_written,
+    see,
+    watching_checks,
+)
+from clipwatch.cli.check_service import Service
+from clipwatch.config import is_server
+from clipwatch.errors import ClipwatchError, ModelError
 from clipwatch.service.state import make_state_directory
 
 FREE_BYTES: Final = 500_000_000
 """Below this the embedded store is near to refusing writes."""
 
-WATCH_SHARE: Final = 0.8
-"""Of `fs.inotify.max_user_watches`; other programs of the same user need some too."""
 
-EARLIEST: Final = datetime(2025, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding."""
-
-    name: str
-    ok: bool
-    detail: str
-    hint: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """As the contract spells it."""
-        return {"name": self.name, "ok": self.ok, "detail": self.detail, "hint": self.hint}
-
-
-def run_checks(context: Context) -> list[Check]:
-    """All of them, in the order in which things depend on each other."""
+def run_checks(context: Context, service: Service | None = None) -> list[Check]:
+    """All of them, in the order in which things depend on each other. *service*: who will run, if known."""
+    config = context.config
     checks = [Check("config", True, str(context.loaded.file or "built-in defaults"))]
-    checks.append(_guarded("state directory", lambda: _state(context)))
-    checks.append(_clock())
-    for watch in context.config.watch:
-        checks += _folder(watch)
-    running = ask_daemon(context, {"command": "status"})
-    status = result_of(running) if running is not None else None
-    checks.append(Check("daemon", True, f"running, {status['state']}" if status else "not running"))
-    with opened(context, give_up_seconds=min(10.0, context.config.store.timeout_seconds)) as parts:
-        checks.append(_guarded("model", lambda: _model(parts)))
-        checks.append(_guarded("text search", lambda: _text(parts)))
-        checks.append(_guarded("sandbox", lambda: _sandbox(context, parts)))
+    checks.append(_user(service))
+    checks.append(guarded("state directory", lambda: _state(context)))
+    folders = [(watch, see(watch)) for watch in config.watch]
+    written = {f"the folder {watch.name}": seen.newest_seconds for watch, seen in folders}
+    checks.append(clock_check(datetime.now(UTC), {str(context.state): last_written(context.state), **written}))
+    status, daemon = _daemon(context)
+    checks.append(daemon)
+    for watch, seen in folders:
+        checks += folder_checks(watch, seen)
+    if service is not None:
+        checks += _hidden(service, context)
+    running = status["watch"] if status is not None else []
+    checks += watching_checks(folders, running, used=inotify_used(), limit=inotify_limit())
+    with opened(context, give_up_seconds=min(10.0, config.store.timeout_seconds)) as parts:
+        checks.append(guarded("model", lambda: _model(parts)))
+        checks.append(guarded("text search", lambda: _text(parts)))
+        checks.append(guarded("sandbox", lambda: _sandbox(context, parts)))
         checks += _disk(context)
-        checks.append(_guarded("store", lambda: _store(context, parts, status)))
+        checks.append(guarded("store", lambda: _store(context, parts, status)))
     return checks
 
 
-def _guarded(name: str, check: Callable[[], Check]) -> Check:
+def _user(service: Service | None) -> Check:
     try:
-        return check()
-    except ClipwatchError as error:
-        return Check(name, False, error.message, error.hint)
+        name = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        name = str(os.geteuid())
+    if service is None or service.user == name:
+        return Check("user", True, name)
+    hint = "Run it as root, after the first start of the service: then it looks as the service's user."
+    return Check("user", True, f"{name}, where the service is {service.user}", hint)
 
 
 def _state(context: Context) -> Check:
@@ -70,64 +74,20 @@ def _state(context: Context) -> Check:
     return Check("state directory", True, f"{context.state} can be written")
 
 
-def _clock() -> Check:
-    now = datetime.now(UTC)
-    hint = "Set the clock; holds of deletes last by it."
-    return Check("clock", now >= EARLIEST, now.isoformat(timespec="seconds"), "" if now >= EARLIEST else hint)
-
-
-def _folder(watch: WatchConfig) -> Iterator[Check]:
-    import threading
-
-    from clipwatch.folder.mounts import silent_file_system
-    from clipwatch.folder.root import Root
-    from clipwatch.folder.rules import FileRules
-    from clipwatch.folder.scan import walk
-
-    name = f"folder {watch.name}"
-    root = Root(watch)
+def _daemon(context: Context) -> tuple[dict[str, Any] | None, Check]:
     try:
-        root.open()
-        files = directories = 0
-        unreadable: list[str] = []
-        for listing in walk(
-            root, FileRules.from_config(watch), follow_symlinks=watch.follow_symlinks, stop=threading.Event()
-        ):
-            files += len(listing.files)
-            directories += 1
-            if listing.unreadable:
-                unreadable.append(path_text(listing.directory) or ".")
-        silent = silent_file_system(root.descriptor, root.path)
+        answer = ask_daemon(context, {"command": "status"})
+        status = None if answer is None else result_of(answer)
     except ClipwatchError as error:
-        yield Check(name, False, error.message, error.hint)
-        return
-    finally:
-        root.close()
-    if unreadable:
-        hint = "Give this user the right to read and enter them."
-        yield Check(name, False, f"cannot read {', '.join(unreadable[:5])}", hint)
-    else:
-        yield Check(name, True, f"{watch.path}: {files} images in {directories} directories")
-    if silent:
-        yield Check(f"watching {watch.name}", True, f"{silent} tells of no changes: it is looked at every few seconds")
-    else:
-        yield _inotify(watch, directories)
+        return None, Check("daemon", False, error.message, error.hint)
+    return status, Check("daemon", True, f"running, {status['state']}" if status else "not running")
 
 
-def _inotify(watch: WatchConfig, directories: int) -> Check:
-    limit = Path("/proc/sys/fs/inotify/max_user_watches")
-    try:
-        most = int(limit.read_text())
-    except (OSError, ValueError):
-        return Check(f"watching {watch.name}", True, "the kernel does not tell its limit of watches")
-    fits = directories <= WATCH_SHARE * most
-    wanted = max(524_288, 2 * directories)
-    return Check(
-        f"watching {watch.name}",
-        fits,
-        f"{directories} directories, {most} watches allowed",
-        "" if fits else f"Raise the limit: sysctl -w fs.inotify.max_user_watches={wanted}",
-    )
+def _hidden(service: Service, context: Context) -> Iterator[Check]:
+    folders = [Path(os.path.abspath(service.directory / watch.path)) for watch in context.config.watch]
+    for folder in service.does_not_see(folders):
+        hint = "Run `clipwatch service install` again, then restart the service."
+        yield Check("service", False, f"it does not see {folder}, which is not bound in", hint)
 
 
 def _model(parts: Parts) -> Check:
@@ -143,6 +103,9 @@ def _text(parts: Parts) -> Check:
     if parts.encoder.files.text is None:
         return Check("text search", True, "this model has no text tower: search by picture")
     parts.text_rows(["a check"])
+    if parts.encoder.files.pair_unproven:
+        hint = "Get both towers with `clipwatch model fetch` or `clipwatch model convert`, which note their hashes."
+        return Check("text search", True, "the text tower answers; pairing unproven: there is no bundle.json", hint)
     return Check("text search", True, "the text tower answers")
 
 
@@ -169,7 +132,7 @@ def _disk(context: Context) -> Iterator[Check]:
     if not is_server(config.store.url):
         places["store"] = Path(config.store.url.removeprefix("embedded:"))
     for name, place in places.items():
-        there = next(parent for parent in (place, *place.absolute().parents) if parent.exists())
+        there = next(parent for parent in (place, *place.absolute().parents) if os.path.exists(parent))
         free = shutil.disk_usage(there).free
         hint = "" if free >= FREE_BYTES else f"Free some space on the file system of {there}."
         yield Check(f"disk of {name}", free >= FREE_BYTES, f"{free / 1e9:.1f} GB free", hint)
@@ -179,9 +142,14 @@ def _store(context: Context, parts: Parts, status: dict[str, Any] | None) -> Che
     config = context.config.store
     if status is not None and not is_server(config.url):
         store = status["store"]
+        if not store:
+            return Check("store", True, "the daemon is still starting", "Ask again in a moment.")
         return Check("store", bool(store["available"]), f"{store['address']} through the daemon", store["trouble"])
+    info = parts.store.info()
+    detail = f"{info.kind} {info.version} at {info.address}, collection {info.collection}"
     try:
-        info = parts.store.info()
-    except LockHeld as held:
-        return Check("store", False, held.message, held.hint)
-    return Check("store", True, f"{info.kind} {info.version} at {info.address}, collection {info.collection}")
+        width = parts.encoder.width
+    except ModelError:  # has its own line
+        return Check("store", True, detail)
+    plan = parts.rebuild.judge(width)
+    return Check("store", True, f"{detail}; {plan}" if plan else detail)

@@ -119,6 +119,17 @@ class QdrantStore:
         info = self._call("get_collection", lambda c: c.get_collection(self._name))
         return info.payload_schema.keys() >= set(shape.INDEXED_KEYS)
 
+    def check_version(self) -> None:
+        """Raise `ConfigError` for a server that is too old."""
+        if self._kind == "server":
+            shape.check_version(self._version(), self._origin.address)
+
+    def check_shape(self, width: int) -> models.CollectionInfo:
+        """What the collection is; `ConfigError` unless it has one plain vector, *width* wide, under cosine."""
+        info = self._call("get_collection", lambda c: c.get_collection(self._name))
+        shape.check_shape(info, width, self._name)
+        return info
+
     def become_alias(self, collection: str, *, moved: bool) -> None:
         """Make our name an alias of *collection*, in one request; *moved*: it is an alias already."""
         old = models.DeleteAlias(alias_name=self._name)
@@ -137,14 +148,12 @@ class QdrantStore:
     def ensure(self, width: int) -> None:
         """See `Store`. A collection is only made after the store itself said that there is none."""
         self.placing(width)
-        if self._kind == "server":
-            shape.check_version(self._version(), self._origin.address)
+        self.check_version()
         if not self._call("collection_exists", lambda c: c.collection_exists(self._name)):
             arguments = shape.creation(width, self._config, server=self._kind == "server")
             with contextlib.suppress(StoreConflict):  # Someone was quicker: theirs is judged like any other.
                 self._call("create_collection", lambda c: c.create_collection(self._name, **arguments))
-        info = self._call("get_collection", lambda c: c.get_collection(self._name))
-        shape.check_shape(info, width, self._name)
+        info = self.check_shape(width)
         for key in shape.INDEXED_KEYS:
             if key not in info.payload_schema:
                 self._create_index(key)

@@ -130,13 +130,7 @@ class Rebuild:
         not wholly ours would have to go.
         """
         with self._lock:
-            try:
-                seen = self._look()
-            except StoreRejected:
-                # A key for this one collection does not let us see the others: there is only one way then.
-                if self._asked:
-                    raise
-                seen = Seen(frozenset(), self._name, None)
+            seen = self._seen()
             plan = decide(self._name, seen, self._fingerprint(), width=width, asked=self._asked)
             if plan.step is Step.BESIDE:
                 begun = plan.collection in seen.collections
@@ -160,16 +154,33 @@ class Rebuild:
                             points = self.front.beside(name).count()
                             self._logger.warning("collection.left", collection=name, points=points, reason=_GIVEN_UP)
 
-    def _begin(self, target: str, width: int | None, *, resumed: bool) -> None:
+    def judge(self, width: int) -> str:
+        """What a run would find in its way, in words, "" for nothing; raises what it would, and changes nothing."""
+        self.front.check_version()
+        with self._lock:
+            seen = self._seen()
+            plan = decide(self._name, seen, self._fingerprint(), width=width, asked=self._asked)
+            if plan.step is not Step.BESIDE:
+                if seen.live:
+                    self.front.check_shape(width)
+                return "" if seen.live else "the next run makes it"
+            begun = plan.collection in seen.collections
+            self._refuse_foreign(seen.width, resumed=begun)
+            return f"{'another is being' if begun else 'the next run has another'} built beside it, {plan.collection}"
+
+    def _refuse_foreign(self, width: int | None, *, resumed: bool) -> None:
         foreign = self.foreign()
         if foreign:
             raise ConfigError(foreign, hint=CURE)
-        self.old_points = self.front.count()
-        if not (self.old_points or resumed or self._asked or self.front.is_indexed()):
+        if not (resumed or self._asked or self.front.count() or self.front.is_indexed()):
             raise ConfigError(
                 f"The collection {self._name} is empty, {width} wide, and was not made by clipwatch.",
                 hint="Set store.collection to a new name; or have it replaced, with `--rebuild`.",
             )
+
+    def _begin(self, target: str, width: int | None, *, resumed: bool) -> None:
+        self._refuse_foreign(width, resumed=resumed)
+        self.old_points = self.front.count()
         if self._told != target:
             self._told = target
             self._logger.info(
@@ -225,6 +236,15 @@ class Rebuild:
         """All points of a collection, and those that carry our payload under a folder of this configuration."""
         ours = sum(row.model != "" for name in self._folders() for page in store.ledger(name) for row in page)
         return store.count(), ours
+
+    def _seen(self) -> Seen:
+        try:
+            return self._look()
+        except StoreRejected:
+            # A key for this one collection does not let us see the others: there is only one way then.
+            if self._asked:
+                raise
+            return Seen(frozenset(), self._name, None)
 
     def _look(self) -> Seen:
         collections = self.front.collections()
