@@ -130,6 +130,12 @@ def test_an_emptied_folder_is_held_and_confirm_carries_it_out(home: Home) -> Non
     assert (held["held"], held["deleted"]) == (2, 0)
     assert home.json("confirm") == {"deleted": 2}
     assert home.json("sync")["images"] == 0
+    home.images.rmdir()
+    left = home.run("confirm", expect=1)
+    assert left.stdout == "0 points deleted.\n"
+    sentence = left.stderr.splitlines()[-1]
+    assert sentence.startswith("clipwatch: ")
+    assert "images does not exist" in sentence
 
 
 def test_an_absent_folder_is_one_sentence_and_status_one(home: Home) -> None:

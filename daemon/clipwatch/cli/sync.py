@@ -7,13 +7,18 @@ import os
 import signal
 import sys
 import threading
-from typing import Any, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
 
 from clipwatch.cli.asking import ask_daemon, print_json, say_undone
 from clipwatch.cli.assemble import Context, opened, quiet_libraries
 from clipwatch.errors import StoreUnavailable
+from clipwatch.service.logs import tell_summaries
 from clipwatch.service.state import state_lock
 from clipwatch.visible import visible
+
+if TYPE_CHECKING:
+    from clipwatch.mirror.mirror import Mirror
 
 
 def main(arguments: argparse.Namespace, context: Context) -> int:
@@ -23,7 +28,10 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
     with _Progress(context.json) as progress:
         # A daemon that runs has chosen its collection: `sync --rebuild` beside it is refused by its lock.
         answer = None if arguments.rebuild else ask_daemon(context, {"command": "sync"})
-        result = _by_itself(context, progress, arguments.rebuild) if answer is None else _by_daemon(answer, progress)
+        if answer is not None:
+            result = _by_daemon(answer, progress)
+        else:
+            result = by_itself(context, rebuild=arguments.rebuild, progress=progress.tell)
     undone = result.pop("undone", [])
     say_undone(undone)
     if context.json:
@@ -46,7 +54,14 @@ def _by_daemon(answer: Any, progress: _Progress) -> dict[str, Any]:
             return result
 
 
-def _by_itself(context: Context, progress: _Progress, rebuild: bool) -> dict[str, Any]:
+def by_itself(
+    context: Context,
+    *,
+    rebuild: bool = False,
+    progress: Callable[[dict[str, Any], int], None] = lambda _counts, _pending: None,
+    prepare: Callable[[Mirror], None] = lambda _mirror: None,
+) -> dict[str, Any]:
+    """One pass in this process, after *prepare*; the answer of `sync`, and `undone`: sentences about what was left."""
     from clipwatch.service.sync import run_to_quiet
 
     quiet_libraries(context.logger)
@@ -60,7 +75,8 @@ def _by_itself(context: Context, progress: _Progress, rebuild: bool) -> dict[str
         parts.open_together()
         mirror = parts.mirror()
         try:
-            request = run_to_quiet(mirror, context.clock, stop=stop, progress=progress.tell)
+            prepare(mirror)
+            request = run_to_quiet(mirror, context.clock, stop=stop, progress=progress)
         except StoreUnavailable:
             if stop.is_set():
                 return {**_interrupted(), "undone": ["Interrupted: the rest waits for the next time."]}
@@ -68,6 +84,7 @@ def _by_itself(context: Context, progress: _Progress, rebuild: bool) -> dict[str
         finally:
             mirror.stop()
             mirror.close(wait_seconds=5)
+            tell_summaries(context.limiter, context.logger, last=True)
         if not request.done.is_set():
             return {**request.counts(), "undone": ["Interrupted: the rest waits for the next time."]}
         return {**request.result, "undone": request.undone}
