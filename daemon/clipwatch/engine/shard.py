@@ -35,6 +35,7 @@ class Shape:
         return edge.EdgeConfig(
             vectors=edge.EdgeVectorParams(size=self.width, distance=DISTANCES[self.distance]),
             optimizers=edge.EdgeOptimizersConfig(indexing_threshold=NEVER_INDEX_KILOBYTES),
+            wal_enabled=True,  # it replays what was not flushed when the process died
         )
 
 
