@@ -7,12 +7,16 @@ import errno
 import importlib
 import io
 import os
+import signal
 import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import Any, Final, NoReturn
 
 from clipwatch import __version__
 from clipwatch.config_file import LoadedConfig, find_file, load
 from clipwatch.errors import ClipwatchError, ConfigError
+from clipwatch.service.notify import is_journal
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
@@ -139,9 +143,12 @@ def run(argv: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # a name may hold what this terminal's character set has not
         sys.stdout.reconfigure(errors="backslashreplace")
+    _replace_handlers(signal.SIG_DFL, _interrupt)
+    command = ""
     try:
         arguments = build_parser().parse_args(argv)
-        module = importlib.import_module(f"clipwatch.cli.{MODULES[arguments.command]}")
+        command = arguments.command
+        module = importlib.import_module(f"clipwatch.cli.{MODULES[command]}")
         if getattr(module, "WITHOUT_CONFIG", None) and module.WITHOUT_CONFIG(arguments):
             status: int = module.main(arguments, None)
             return status
@@ -150,7 +157,7 @@ def run(argv: list[str]) -> int:
     except ClipwatchError as error:
         from clipwatch.cli.assemble import sentence_of
 
-        print(f"clipwatch: {sentence_of(error)}", file=sys.stderr)
+        _say(sentence_of(error))
         return int(getattr(error, "status", error.exit_status))
     except BrokenPipeError:
         # The reader of stdout has had enough; nothing more may be written there, not even at exit.
@@ -160,11 +167,36 @@ def run(argv: list[str]) -> int:
         if error.errno not in _NO_ROOM:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        print(f"clipwatch: {error.filename or 'The answer'} cannot be written: {error.strerror}.", file=sys.stderr)
+        _say(f"{error.filename or 'The answer'} cannot be written: {error.strerror}.")
         return 1
     except KeyboardInterrupt:
-        print("clipwatch: Interrupted.", file=sys.stderr)
+        if command == "run":
+            return 0  # nothing has begun: from there on it has its own way to end
+        _say("Interrupted.")
         return 1
+    finally:
+        _replace_handlers(_interrupt, _end_at_once)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """As Ctrl-C does: what was begun is put away, and no status is 128+n."""
+    raise KeyboardInterrupt
+
+
+def _end_at_once(_number: int, _frame: FrameType | None) -> None:
+    os._exit(1)
+
+
+def _replace_handlers(old: object, new: Callable[[int, FrameType | None], None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is old:
+            signal.signal(number, new)
+
+
+def _say(sentence: str) -> None:
+    """On stderr; the journal is told that it is an error, as the log tells it."""
+    priority = "<3>" if is_journal(sys.stderr, os.environ) else ""
+    print(f"{priority}clipwatch: {sentence}", file=sys.stderr)
 
 
 def _flushed(status: int) -> int:

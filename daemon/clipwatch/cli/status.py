@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from clipwatch.cli.asking import ask_daemon, print_json, result_of
 from clipwatch.cli.assemble import Context, opened
+from clipwatch.errors import ConfigError
+from clipwatch.service.control import RemoteError
 from clipwatch.visible import visible
 
 
 def main(arguments: argparse.Namespace, context: Context) -> int:
     """From the daemon; without one, from the store."""
+    if arguments.watch:
+        return _watch(context)
+    status = _status(context)
+    if context.json:
+        print_json(status)
+    else:
+        _print(page(status))
+    return 0
+
+
+def _watch(context: Context) -> int:
+    """The daemon alone, until Ctrl-C: a store that is opened every second would be in everybody's way."""
+    if context.json:
+        raise ConfigError("--json is one document, and --watch has no end.", hint="Leave one of them out.")
     pause = threading.Event()
-    while True:
-        status = _status(context)
-        if context.json:
-            print_json(status)
-        else:
-            if arguments.watch and sys.stdout.isatty():
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            lines = _watched(context)
+            if sys.stdout.isatty():
                 sys.stdout.write("\x1b[H\x1b[2J")
-            _print(status)
-        if not arguments.watch:
-            return 0
-        sys.stdout.flush()
-        pause.wait(1.0)
+            _print(lines)
+            sys.stdout.flush()
+            pause.wait(1.0)
+    return 0
+
+
+def _watched(context: Context) -> list[str]:
+    answer = ask_daemon(context, {"command": "status"})
+    if answer is None:
+        return ["stopped", "  no daemon runs here; `clipwatch status` says what the store holds"]
+    try:
+        return list(page(result_of(answer)))
+    except RemoteError as error:
+        return [visible(error.sentence())]
 
 
 def _status(context: Context) -> dict[str, Any]:
@@ -40,8 +64,8 @@ def _status(context: Context) -> dict[str, Any]:
         return stored_status(context.config, parts.store)
 
 
-def _print(status: dict[str, Any]) -> None:
-    for line in page(status):
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
         print(line)
 
 

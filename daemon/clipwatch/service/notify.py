@@ -8,11 +8,20 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, TextIO
 
 EXTENSION_SECONDS: Final = 30.0
 LONGEST_START_SECONDS: Final = 900.0
 """A model that is compiled on a slow machine takes minutes; after this long, loading it is a hang."""
+
+
+def is_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether *stream* is the journal itself: `JOURNAL_STREAM` names its device and inode (systemd.exec(5))."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 class Notifier:
