@@ -115,6 +115,9 @@ def test_the_state_directory_may_be_deleted_at_any_time(home: Home) -> None:
     shutil.rmtree(home.path / "data" / "state")
     again = home.json("sync")
     assert (again["embedded"], again["unchanged"]) == (0, 2)
+    if os.geteuid() == 0:
+        os.chown(home.path / "data" / "state", 54321, 54321)
+        assert "`sudo -u '#54321'`" in home.run("sync", expect=2).stderr
 
 
 def test_a_folder_that_comes_late_is_waited_for(home: Home) -> None:
