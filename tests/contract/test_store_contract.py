@@ -251,9 +251,6 @@ def test_the_ledger_has_every_point_of_its_folder_once_over_many_pages(store: Qd
     "payload",
     [
         {},
-        {"size": "big"},
-        {"size": 1.5},
-        {"size": True},
         {"content": None},
         {"model": ["m"]},
         {"path": 5, "path_base64": "%"},
@@ -271,6 +268,40 @@ def test_a_payload_that_is_not_ours_has_no_model(
     assert (row_id, content, model) == (uuid.UUID(point_id).bytes, "", "")
     assert store.rows([point_id])[point_id].model == ""
     assert point_id not in store.paths([point_id]) or whole
+
+
+@pytest.mark.parametrize("size", ["big", 1.5, True, None], ids=str)
+def test_a_broken_signature_is_no_files_and_takes_nothing_from_the_vector(
+    store: QdrantStore, end: End, collection: str, size: object
+) -> None:
+    point = sample_point("a.jpg")
+    struct = models.PointStruct(id=point.id, vector=point.vector.tolist(), payload={**point.payload, "size": size})
+    end.raw.upsert(collection, [struct])
+    ((signature, content, model),) = ledger(store).values()
+    assert (content, model) == (point.payload["content"], point.payload["model"])
+    assert signature == store.rows([point.id])[point.id].signature == Signature(-1, -1, -1)
+
+
+@pytest.mark.parametrize("without", ["schema", "ctime_ns", "schema width height format embedded_at"])
+def test_of_an_older_shape_what_matters_is_understood(store: QdrantStore, without: str) -> None:
+    point = sample_point("a.jpg", schema=1)
+    for key in without.split():
+        del point.payload[key]
+    store.upsert([point])
+    ((signature, content, model),) = ledger(store).values()
+    assert (content, model) == (point.payload["content"], point.payload["model"])
+    whole = Signature(point.payload["size"], point.payload["mtime_ns"], point.payload.get("ctime_ns", -1))
+    assert signature == (Signature(-1, -1, -1) if without == "ctime_ns" else whole)
+    assert list(store.vectors([content], model)) == [content]
+
+
+@pytest.mark.parametrize("schema", [2, 0, "1", None])
+def test_another_shape_differs_from_its_file_and_keeps_its_vector(store: QdrantStore, schema: object) -> None:
+    point = sample_point("a.jpg", schema=schema)
+    store.upsert([point])
+    ((signature, content, model),) = ledger(store).values()
+    assert signature == Signature(point.payload["size"], point.payload["mtime_ns"], -1)
+    assert (content, model) == (point.payload["content"], point.payload["model"])
 
 
 def test_points_with_numbers_for_ids_are_seen_and_can_be_deleted(store: QdrantStore, end: End, collection: str) -> None:

@@ -15,11 +15,13 @@ from clipwatch.records import (
     point_uuid,
     uuid_text,
 )
+from clipwatch.store import payload as stored
 
 
-def signature_payload(signature: Signature) -> dict[str, int]:
-    """The keys that `stat` alone decides."""
-    return {"size": signature.size, "mtime_ns": signature.mtime_ns, "ctime_ns": signature.ctime_ns}
+def refreshed_payload(signature: Signature) -> dict[str, int]:
+    """What a point of the same content and model is told anew: a later shape's new keys belong here too."""
+    times = {"size": signature.size, "mtime_ns": signature.mtime_ns, "ctime_ns": signature.ctime_ns}
+    return {**times, "schema": stored.SCHEMA}
 
 
 def embedded_point(embedding: Embedding, embedded_at: str) -> Point:
@@ -42,7 +44,7 @@ def _point(candidate: Candidate, content: str, model: str, vector: Vector, facts
     payload = {
         **path_payload(candidate.path),
         "folder": candidate.folder,
-        **signature_payload(candidate.stat.signature),
+        **refreshed_payload(candidate.stat.signature),
         "content": content,
         "model": model,
         **facts,

@@ -28,7 +28,7 @@ from clipwatch.errors import (
     StoreUnavailable,
 )
 from clipwatch.mirror.jobs import Lane, Mailbox
-from clipwatch.mirror.payload import embedded_point, reused_point, row_of, signature_payload
+from clipwatch.mirror.payload import embedded_point, refreshed_payload, reused_point, row_of
 from clipwatch.model.contract import Encoder
 from clipwatch.records import (
     Candidate,
@@ -374,7 +374,7 @@ class Pipeline:
                 Point(
                     uuid_text(row_of(item.candidate, item.content, "").id),
                     np.empty(0, np.float32),
-                    dict(signature_payload(item.candidate.stat.signature)),
+                    dict(refreshed_payload(item.candidate.stat.signature)),
                 ),
                 How.REFRESHED,
             )

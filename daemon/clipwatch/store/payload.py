@@ -10,11 +10,17 @@ import numpy as np
 
 from clipwatch.records import LedgerRow, Signature, Vector, path_bytes
 
-LEDGER_KEYS: Final = ("size", "mtime_ns", "ctime_ns", "content", "model")
+SCHEMA: Final[int] = 1
+"""The shape of a payload as this release writes it; a point without the key has the first (docs/decisions/0004)."""
+
+SIGNATURE_KEYS: Final = ("size", "mtime_ns", "ctime_ns")
+LEDGER_KEYS: Final = (*SIGNATURE_KEYS, "content", "model", "schema")
 PATH_KEYS: Final = ("path", "path_base64")
 
-_FOREIGN: Final = Signature(-1, -1, -1)
-"""Equal to no file's."""
+_UNLIKE: Final = -1
+"""A `ctime_ns` that no file has: what looks like its file otherwise is read again all the same."""
+
+_FOREIGN: Final = Signature(_UNLIKE, _UNLIKE, _UNLIKE)
 
 
 def id_bytes(point_id: object) -> bytes:
@@ -34,11 +40,20 @@ def stored_ids(ids: Sequence[str]) -> list[Any]:
 
 
 def ledger_row(point_id: object, payload: Mapping[str, Any] | None) -> LedgerRow:
-    """What a point says of itself; one that is not ours, or broken, has model "" and content ""."""
-    size, mtime_ns, ctime_ns, content, model = ((payload or {}).get(key) for key in LEDGER_KEYS)
-    if _fits(size) and _fits(mtime_ns) and _fits(ctime_ns) and isinstance(content, str) and isinstance(model, str):
-        return LedgerRow(id_bytes(point_id), Signature(size, mtime_ns, ctime_ns), content, model)
-    return LedgerRow(id_bytes(point_id), _FOREIGN, "", "")
+    """What a point says of itself; one that is not ours, or broken, has model "" and content "".
+
+    One of another shape keeps content and model, which say what its vector was made of, and differs from every file.
+    """
+    payload = payload or {}
+    content, model = payload.get("content"), payload.get("model")
+    if not isinstance(content, str) or not isinstance(model, str):
+        return LedgerRow(id_bytes(point_id), _FOREIGN, "", "")
+    size, mtime_ns, ctime_ns = (payload.get(key) for key in SIGNATURE_KEYS)
+    if not (_fits(size) and _fits(mtime_ns) and _fits(ctime_ns)):
+        return LedgerRow(id_bytes(point_id), _FOREIGN, content, model)
+    if payload.get("schema", 1) != SCHEMA:
+        ctime_ns = _UNLIKE
+    return LedgerRow(id_bytes(point_id), Signature(size, mtime_ns, ctime_ns), content, model)
 
 
 def stored_path(payload: Mapping[str, Any] | None) -> bytes | None:

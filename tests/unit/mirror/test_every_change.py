@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from clipwatch.config import WatchConfig
-from clipwatch.records import OpenedFile
+from clipwatch.records import OpenedFile, Point
+from clipwatch.store import payload
 from support.mirrors import (
     Bench,
     FakeClock,
@@ -95,6 +96,44 @@ def test_a_touched_file_is_refreshed_without_an_inference(b: Bench) -> None:
     b.assert_exact()
     assert b.inferences == 0
     assert b.now.counts.refreshed == 1
+
+
+@pytest.mark.parametrize(("present", "stored"), [(2, 1), (1, 2)], ids=["upgrade", "downgrade"])
+def test_points_of_another_shape_are_written_anew_without_an_inference(
+    b: Bench, monkeypatch: pytest.MonkeyPatch, present: int, stored: int
+) -> None:
+    monkeypatch.setattr(payload, "SCHEMA", stored)
+    mirrored(b, 30)
+    b.stop()
+    assert {point.payload["schema"] for point in b.store.points(vectors=False)} == {stored}
+    monkeypatch.setattr(payload, "SCHEMA", present)
+    (b.folder / "00001.png").rename(b.folder / "renamed.png")
+    (b.folder / "00002.png").unlink()
+    b.start()
+    b.quiet()
+    b.assert_exact()
+    points = list(b.store.points(vectors=False))
+    assert {point.payload["schema"] for point in points} == {present}
+    assert all(point.payload.keys() >= {"width", "height", "format", "embedded_at"} for point in points)
+    assert (b.inferences, b.now.counts.refreshed) == (0, 28)
+    b.look()
+    assert b.now.counts.refreshed == 28, "once each, and never again"
+
+
+def test_points_from_before_shapes_had_numbers_are_left_as_they_are(b: Bench) -> None:
+    mirrored(b, 3)
+    b.stop()
+    stored = list(b.store.points(vectors=True))
+    b.store.delete("images", [point.id for point in stored])
+    old = [{key: value for key, value in point.payload.items() if key != "schema"} for point in stored]
+    old[0].pop("ctime_ns")
+    vectors = [point.vector for point in stored if point.vector is not None]
+    b.store.upsert([Point(point.id, vector, keys) for point, vector, keys in zip(stored, vectors, old, strict=True)])
+    b.start()
+    b.quiet()
+    b.assert_exact()
+    assert (b.inferences, b.now.counts.refreshed) == (0, 1)
+    assert sum("schema" in point.payload for point in b.store.points(vectors=False)) == 1
 
 
 def test_times_before_1970_and_in_the_far_future_are_times(b: Bench) -> None:
