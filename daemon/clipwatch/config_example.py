@@ -58,6 +58,11 @@ def schema() -> dict[str, Any]:
     }
 
 
+def schema_text() -> str:
+    """`docs/config.schema.json`."""
+    return json.dumps(schema(), indent=1) + "\n"
+
+
 def _property(kind: Any, f: dataclasses.Field[Any]) -> dict[str, Any]:
     names = {bool: "boolean", int: "integer", float: "number", str: "string"}
     default = f.default if f.default is not dataclasses.MISSING else typing.cast(Any, f.default_factory)()
@@ -82,8 +87,10 @@ def reference() -> str:
         "The command line wins over the environment (`CLIPWATCH_SECTION__KEY`), that over the file, that over the",
         "default. `clipwatch config show` tells what is in force and where each value came from; secrets are masked.",
         "`clipwatch config init` writes a commented file. An unknown key is refused with the nearest known one.",
-        "Relative paths are relative to the",
-        "current directory. `docs/config.schema.json` lets an editor complete and check the file.",
+        "Relative paths are relative to the current directory.",
+        "",
+        "`clipwatch config schema > config.schema.json` writes a JSON schema, the same as `docs/config.schema.json`. With",
+        "`#:schema ./config.schema.json` as its first line, the file is completed and checked by an editor.",
         "",
     ]
     for section, kind in SECTIONS.items():
@@ -100,7 +107,7 @@ def reference() -> str:
 def main() -> None:
     """Write what is made from this module: the example, the schema and the reference page."""
     Path("config.example.toml").write_text(example(), encoding="utf-8")
-    Path("docs/config.schema.json").write_text(json.dumps(schema(), indent=1) + "\n", encoding="utf-8")
+    Path("docs/config.schema.json").write_text(schema_text(), encoding="utf-8")
     Path("docs/configuration.md").write_text(reference(), encoding="utf-8")
 
 

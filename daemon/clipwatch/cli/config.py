@@ -1,4 +1,4 @@
-"""`clipwatch config show` and `config init`."""
+"""`clipwatch config show`, `config init` and `config schema`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from typing import Any
 from clipwatch.cli.asking import print_json
 from clipwatch.cli.assemble import Context
 from clipwatch.config import SECRET_KEYS, SECTIONS
-from clipwatch.config_example import example, toml_value
+from clipwatch.config_example import example, schema_text, toml_value
 from clipwatch.errors import ConfigError
 
 
 def WITHOUT_CONFIG(arguments: argparse.Namespace) -> bool:  # noqa: N802 - a hook of the parser
-    """`init` must work where the present file is wrong."""
-    return bool(arguments.action == "init")
+    """These must work where the present file is wrong."""
+    return arguments.action in ("init", "schema")
 
 
 def main(arguments: argparse.Namespace, context: Context | None) -> int:
     """Show, or write."""
+    if arguments.action == "schema":
+        print(schema_text(), end="")
+        return 0
     if context is None:
         return _init(Path(arguments.file), force=arguments.force)
     return _show(context)
@@ -30,11 +33,12 @@ def main(arguments: argparse.Namespace, context: Context | None) -> int:
 def _init(file: Path, *, force: bool) -> int:
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(file, flags, 0o644), "w", encoding="utf-8") as out:
             out.write(example())
-    except FileExistsError as error:
-        raise ConfigError(f"{file} is already there.", hint="Use --force to write over it.") from error
     except OSError as error:
+        if isinstance(error, FileExistsError) and file.parent.is_dir():
+            raise ConfigError(f"{file} is already there.", hint="Use --force to write over it.") from error
         raise ConfigError(f"{file} cannot be written: {error.strerror}.") from error
     print(f"Wrote {file}: every key with its default. `clipwatch --config {file} config show` tells what is in force.")
     return 0

@@ -85,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     init = parts.add_parser("init", help="write a commented file")
     init.add_argument("file", nargs="?", default="config.toml", metavar="FILE", help="config.toml")
     init.add_argument("--force", action="store_true", help="even over one that is there")
+    parts.add_parser("schema", help="print the JSON schema, for an editor that completes and checks the file")
     sub = command("service", "systemd's files: write them, or remove them again", json=False)
     parts = sub.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, text in (("install", "write them, with the paths of this program"), ("uninstall", "undo that")):
