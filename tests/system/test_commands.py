@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,9 +13,14 @@ from subprocess import PIPE
 import numpy as np
 import pytest
 
+from clipwatch.model.bundle import read_bundle
+from clipwatch.model.files import demonstration_folder
 from support.commands import COMMAND, SAMPLES, Home
+from support.terminal import on_a_terminal
 
 SYNC_KEYS = {"images", "embedded", "reused", "unchanged", "deleted", "rejected", "held", "seconds"}
+
+VERIFY_KEYS = {"exact", "missing", "stale", "extra", "rejected"}
 
 
 @pytest.mark.slow
@@ -28,6 +34,8 @@ def test_a_folder_becomes_a_verified_collection_and_follows_its_changes(home: Ho
     assert (first["images"], first["embedded"], first["rejected"]) == (14, 12, 2)
 
     verified = home.json("verify")
+    assert verified.keys() == VERIFY_KEYS
+    assert verified["rejected"][0].keys() == {"path", "folder", "reason"}
     assert verified["exact"] is True
     assert {(entry["path"], entry["reason"]) for entry in verified["rejected"]} == {
         ("broken.jpg", "truncated"),
@@ -44,6 +52,7 @@ def test_a_folder_becomes_a_verified_collection_and_follows_its_changes(home: Ho
     os.utime(home.images / "grass.jpg")
     shutil.copy(SAMPLES / "brick-wall.jpg", home.images / "gravel.jpg")
     different = home.json("verify", expect=1)
+    assert different["missing"][0].keys() == {"path", "folder"}
     assert {entry["path"] for entry in different["missing"]} == {"kitten.jpg", "luna.png"}
     assert {entry["path"] for entry in different["stale"]} == {"grass.jpg", "gravel.jpg"}
     assert {entry["path"] for entry in different["extra"]} == {"moon.png", "rocket.jpg"}
@@ -65,7 +74,13 @@ def test_a_folder_becomes_a_verified_collection_and_follows_its_changes(home: Ho
 @pytest.mark.slow
 def test_search_finds_the_picture_itself_first_then_its_like(home: Home) -> None:
     home.add_samples()
-    home.run("sync")
+    bundle = read_bundle(demonstration_folder() / "bundle.json")
+    assert bundle is not None
+    drawing = next(answer for answer in bundle.known_answers if answer.text == "red apple")
+    (home.images / "apple.jpg").write_bytes(drawing.image)
+    shown = on_a_terminal(home, "sync")
+    assert re.search(r"sync: .*\d+/\d+.*images", shown), "a bar on a terminal"
+    assert "13 images: 13 embedded" in shown
     hits = home.json("search", "--image", "images/coffee.jpg", "--limit", "3")["hits"]
     assert hits[0]["path"] == "coffee.jpg"
     assert hits[0].keys() == {"path", "folder", "score", "id"}
@@ -76,6 +91,9 @@ def test_search_finds_the_picture_itself_first_then_its_like(home: Home) -> None
     bad = home.run("search", "--image", "images/none.jpg", expect=2)
     assert "images/none.jpg" in bad.stderr
     assert home.run("search", expect=2).stderr.startswith("clipwatch: There is nothing to search for.")
+    assert home.json("search", "a", "red", "apple", "--limit", "1")["hits"][0]["path"] == "apple.jpg"
+    cancelled = home.run("search", "an apple", "--minus", "0.5:an apple", "--minus", "0.5:an apple", expect=2)
+    assert "cancel each other out" in cancelled.stderr
 
 
 @pytest.mark.slow
@@ -127,9 +145,11 @@ def test_an_emptied_folder_is_held_and_confirm_carries_it_out(home: Home) -> Non
     for file in home.images.iterdir():
         file.unlink()
     held = home.json("sync", expect=1)
+    assert held.keys() == SYNC_KEYS
     assert (held["held"], held["deleted"]) == (2, 0)
     assert home.json("confirm") == {"deleted": 2}
-    assert home.json("sync")["images"] == 0
+    piped = home.run("sync")
+    assert (piped.stdout[:9], "sync:" in piped.stderr) == ("0 images:", False)
     home.images.rmdir()
     left = home.run("confirm", expect=1)
     assert left.stdout == "0 points deleted.\n"

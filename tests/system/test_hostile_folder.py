@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import re
 import subprocess
@@ -22,6 +21,7 @@ from support import pictures
 from support.commands import COMMAND, Home
 from support.folders import wait_until
 from support.hostile_folder import HostileFolder, OpenWatch, Peaks, make_hostile_folder
+from support.terminal import on_a_terminal
 
 pytestmark = pytest.mark.slow
 
@@ -36,25 +36,6 @@ def stored_paths(home: Home) -> dict[bytes, str]:
     """Path to content of every point."""
     points = [json.loads(line) for line in home.run("export").stdout.splitlines()]
     return {path_bytes(point["payload"]): point["payload"]["content"] for point in points}
-
-
-def on_a_terminal(home: Home, *arguments: str) -> str:
-    """What a command shows a person, without colours."""
-    ours, theirs = os.openpty()
-    process = subprocess.Popen(
-        [COMMAND, *arguments], cwd=home.path, env=home.full_environment(), stdout=theirs, stderr=theirs, stdin=theirs
-    )
-    os.close(theirs)
-    shown = bytearray()
-    try:
-        while part := os.read(ours, 65536):
-            shown += part
-    except OSError:  # how Linux tells that the other end was closed
-        pass
-    finally:
-        os.close(ours)
-    assert process.wait(60) in (0, 1), shown
-    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode().replace("\r\n", "\n"))
 
 
 def assert_mirrored(home: Home, expected: Mapping[bytes, frozenset[RejectReason]]) -> None:
