@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from clipwatch.config import SECTIONS
+from clipwatch.system_paths import initial
 
 
-def example() -> str:
-    """`config.example.toml`: every key with its default and its words."""
+def example(file: Path | None = None) -> str:
+    """`config.example.toml`: every key with its default and its words, as they are written into *file*."""
     lines = ["# clipwatch: every key, with its default. Relative paths are relative to the current directory.", ""]
     for section, kind in SECTIONS.items():
         lines.append("[[watch]]" if section == "watch" else f"[{section}]")
         for f in dataclasses.fields(kind):
             default = f.default if f.default is not dataclasses.MISSING else typing.cast(Any, f.default_factory)()
             lines.append(f"# {f.metadata['doc']}")
-            lines.append(f"{f.name} = {toml_value(default)}")
+            lines.append(f"{f.name} = {toml_value(initial(section, f.name, default, file))}")
         lines.append("")
     return "\n".join(lines)
 
@@ -89,7 +90,7 @@ def reference() -> str:
         "`clipwatch config init` writes a commented file. An unknown key is refused with the nearest known one.",
         "Relative paths are relative to the current directory.",
         "",
-        "`clipwatch config schema > config.schema.json` writes a JSON schema, the same as `docs/config.schema.json`. With",
+        "`clipwatch config schema > config.schema.json` writes a JSON schema, as in `docs/config.schema.json`. With",
         "`#:schema ./config.schema.json` as its first line, the file is completed and checked by an editor.",
         "",
     ]
