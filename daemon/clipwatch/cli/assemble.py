@@ -350,6 +350,9 @@ def opened(
     parts = Parts(context, stop=stop, give_up_seconds=give_up_seconds, on_state=on_state, rebuild=rebuild)
     try:
         yield parts
+    except KeyboardInterrupt:
+        stop.set()  # for the threads that wait for a store
+        raise
     finally:
         parts.close()
 

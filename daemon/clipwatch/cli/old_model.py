@@ -5,6 +5,7 @@ Their places and settings lie in the state directory, in a file that may be lost
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -40,12 +41,14 @@ def remember(state: Path, encoder: VisionEncoder, config: ModelConfig, logger: A
     models = [latest, *(model for model in known if model.fingerprint != latest.fingerprint)][:MODELS_KEPT]
     if models == known:
         return
-    unborn = state / f".{FILE}.{os.getpid()}"
+    unborn = state / f".{FILE}.part"
     try:
         unborn.write_text(json.dumps({"models": [asdict(model) for model in models]}))
         unborn.replace(state / FILE)
     except OSError as error:
         logger.warning("model.not_remembered", reason=str(error))
+        with contextlib.suppress(OSError):
+            unborn.unlink(missing_ok=True)
 
 
 def remembered(state: Path) -> list[Remembered]:

@@ -92,3 +92,14 @@ def test_another_file_in_its_place_is_read_once_and_not_at_every_question(change
     assert change.hashed == [change.vision]
     change.vision.write_bytes(original)
     assert change.answers() is not None
+
+
+def test_a_model_that_cannot_be_noted_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    told = Told()
+    (tmp_path / "models.json").mkdir()
+    encoder: Any = SimpleNamespace(
+        fingerprint="f", vision_sha256="0", files=SimpleNamespace(vision=tmp_path / "m.onnx")
+    )
+    remember(tmp_path, encoder, ModelConfig(), told)
+    assert len(told.events("model.not_remembered")) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["models.json"]
