@@ -17,6 +17,9 @@ from support.folders import wait_until
 
 pytestmark = pytest.mark.slow
 
+STATUS_KEYS = {"state", "images", "points", "pending", "rejected", "ignored", "held", "model", "store", "watch"}
+"""Those that programs rely on."""
+
 
 def _children(pid: int) -> list[int]:
     listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
@@ -32,9 +35,14 @@ def _alive(pid: int) -> bool:
 
 def test_changes_are_followed_and_questions_answered_while_it_runs(home: Home) -> None:
     home.add_samples("cat.jpg", "moon.png")
+    home.environment["CLIPWATCH_WATCH__NAME"] = "before"
+    home.run("sync")
+    del home.environment["CLIPWATCH_WATCH__NAME"]
     with home.daemon() as daemon:
         daemon.wait_for("collection.counted")
         assert home.wait_exact()["points"] == 2
+        assert "kept" in home.run("forget", "images", expect=2).stderr
+        assert home.json("forget", "before") == {"deleted": 2}
 
         home.add_samples("coffee.jpg", "rocket.jpg")
         shutil.copy(home.images / "cat.jpg", home.images / "copy.jpg")
@@ -42,6 +50,8 @@ def test_changes_are_followed_and_questions_answered_while_it_runs(home: Home) -
         daemon.wait_for("image.rejected")
         wait_until(lambda: home.json("status")["points"] == 5, 30)
         status = home.wait_exact()
+        assert status.keys() >= STATUS_KEYS
+        assert status["watch"][0].keys() >= {"name", "state"}
         assert (status["images"], status["points"], status["rejected"], status["held"]) == (6, 5, 1, 0)
         assert status["done"]["reused"] >= 1
 
@@ -53,7 +63,19 @@ def test_changes_are_followed_and_questions_answered_while_it_runs(home: Home) -
         assert home.json("search", "--image", str(SAMPLES / "coffee.jpg"))["hits"][0]["path"] == "kaffee.jpg"
         assert len(home.run("export").stdout.splitlines()) == 4
         assert home.json("sync")["unchanged"] == 4
+        assert home.json("sync", "--dry-run") == {"plan": []}, "a pass leaves the bad picture alone"
         assert stat.S_IMODE((home.path / "data/state/control.sock").stat().st_mode) == 0o600
+
+        # One step for the daemon: files removed one by one could be deleted one by one.
+        home.images.rename(home.path / "elsewhere")
+        home.images.mkdir()
+        wait_until(lambda: home.json("status")["state"] == "held", 30)
+        plan = home.json("sync", "--dry-run")["plan"]
+        assert {(item["action"], item["held"]) for item in plan} == {("delete", "everything_gone")}
+        assert home.json("status")["held"] == len(plan) == 4
+        assert home.json("confirm") == {"deleted": 4}
+        assert home.wait_exact()["points"] == 0
+        assert home.run("confirm").stdout == "Nothing was held.\n"
 
         assert daemon.stop() == 0
     assert [line["event"] for line in daemon.events()][-1] == "daemon.stopped"
