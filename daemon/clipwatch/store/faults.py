@@ -163,7 +163,7 @@ def _by_status(status: int, text: str, operation: str, origin: Origin, headers: 
 def _refused(origin: Origin, reason: str) -> StoreUnavailable:
     words = origin.words(reason) or "no answer"
     hint = "Check that it runs and that store.url is right."
-    if "certificate" in reason.lower() or "ssl" in reason.lower():
+    if re.search("certificate|ssl|verification", reason, re.IGNORECASE):
         hint = "Check the certificate, and store.tls_ca_file for an authority of your own."
     return StoreUnavailable(f"The store at {origin.address} cannot be reached: {words}.", hint=hint)
 
