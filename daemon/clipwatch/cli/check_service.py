@@ -44,10 +44,13 @@ def installed_service(config: Path | None, units: Path = SYSTEM_UNITS) -> Servic
         return None
     for name in _UNITS:
         pieces = [units / name, *sorted((units / f"{name}.d").glob("*.conf"))]
-        text = "\n".join(piece.read_text(encoding="utf-8") for piece in pieces if piece.is_file())
-        said = _assignments(text.replace("%i", config.stem))
-        if said.get("User") and any(quoted(str(config.absolute())) in line for line in said.get("ExecStart", [])):
-            return _service(said)
+        try:
+            text = "\n".join(piece.read_text(encoding="utf-8") for piece in pieces if piece.is_file())
+            said = _assignments(text.replace("%i", config.stem))
+            if said.get("User") and any(quoted(str(config.absolute())) in line for line in said.get("ExecStart", [])):
+                return _service(said)
+        except (OSError, ValueError):  # not for this user's eyes, or a quote that does not end
+            return None
     return None
 
 

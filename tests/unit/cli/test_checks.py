@@ -33,7 +33,7 @@ from clipwatch.cli.check_folders import (
 from clipwatch.cli.check_service import Service, installed_service, owner_of
 from clipwatch.cli.checks import run_checks, sandbox_check
 from clipwatch.cli.handlers import while_starting
-from clipwatch.cli.service import Program, system_files
+from clipwatch.cli.service import Program, instance_of, shipped
 from clipwatch.config import Config, StoreConfig, WatchConfig
 from clipwatch.errors import FolderUnavailable
 from clipwatch.service.control import ControlServer
@@ -245,20 +245,20 @@ def somebody() -> Iterator[None]:
         os.seteuid(before)
 
 
-def units_in(directory: Path, config: Path, *folders: Path) -> Path:
-    program = Program(("/opt/clipwatch/bin/clipwatch",), (), openvino=False)
-    for path, text in system_files(program, config, folders).items():
-        if path.suffix == ".service":
-            (directory / path.name).write_text(text)
-    return directory
-
-
 def test_the_installed_service_is_read_from_its_unit_and_drop_ins(tmp_path: Path) -> None:
     config = Path("/etc/clipwatch/config.toml")
-    units = units_in(tmp_path, config, Path("/home/me/my photos"), Path("/srv/photos"))
+    units = tmp_path
+    (tmp_path / "clipwatch.service").write_text(shipped("clipwatch.service"))
+    (tmp_path / "clipwatch@.service").write_text(instance_of(shipped("clipwatch.service")))
     (tmp_path / "clipwatch.service.d").mkdir()
+    (tmp_path / "clipwatch.service.d" / "broken.conf").write_text('BindPaths="\n')
+    assert installed_service(config, units) is None
+    (tmp_path / "clipwatch.service.d" / "broken.conf").write_bytes(b"\xff")
+    assert installed_service(config, units) is None
+    (tmp_path / "clipwatch.service.d" / "broken.conf").unlink()
     (tmp_path / "clipwatch.service.d" / "more.conf").write_text(
         "[Service]\nSupplementaryGroups=photos\nLoadCredential=api_key:/etc/clipwatch/api_key\n"
+        'BindReadOnlyPaths="-/home/me/my photos"\n'
     )
     service = installed_service(config, units)
     assert service is not None
