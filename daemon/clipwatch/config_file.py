@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from clipwatch.config import SECRET_KEYS, SECTIONS, Config, StoreConfig, WatchConfig, is_loopback, is_server
 from clipwatch.errors import ConfigError
+from clipwatch.system_paths import initial
 
 ENVIRONMENT_PREFIX: Final = "CLIPWATCH_"
 
@@ -50,7 +51,8 @@ class LoadedConfig:
     def chosen(self, key: str) -> bool:
         """Whether a person set *key* to something else than its default, as `config init` spells them all."""
         section, _, name = key.partition(".")
-        return bool(getattr(getattr(self.config, section), name) != getattr(SECTIONS[section](), name))
+        default = getattr(SECTIONS[section](), name)
+        return getattr(getattr(self.config, section), name) not in (default, initial(section, name, default, self.file))
 
 
 def load(

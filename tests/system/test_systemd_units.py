@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from clipwatch.cli import service
+from clipwatch.cli.parser import build_parser
 from clipwatch.cli.service import (
+    NOTHING,
     Program,
+    Reach,
     hidden_ones,
     instance_of,
     quoted,
@@ -21,6 +25,7 @@ from clipwatch.cli.service import (
     unit,
     user_files,
 )
+from clipwatch.errors import ConfigError
 from support.commands import COMMAND, Home
 
 CHECKOUT = Path(__file__).parents[2]
@@ -147,12 +152,82 @@ PROGRAM = Program(("/usr/bin/clipwatch",), (Path("/usr"),), openvino=False)
 
 
 def test_only_what_would_be_hidden_is_bound_in_and_read_only() -> None:
-    files = system_files(
-        PROGRAM, Path("/etc/clipwatch/config.toml"), [Path("/srv/a"), Path("/home/me/b"), Path("/home/me/b/c")]
-    )
+    reach = Reach((Path("/srv/a"), Path("/home/me/b"), Path("/home/me/b/c")))
+    files = system_files(PROGRAM, Path("/etc/clipwatch/config.toml"), reach, reach)
     for name in ("clipwatch.service", "clipwatch@.service"):
         lines = files[Path("/etc/systemd/system") / name].splitlines()
         assert [line for line in lines if line.startswith("Bind")] == ["BindReadOnlyPaths=-/home/me/b"]
+
+
+def _settings(root: Path, name: str) -> list[str]:
+    """The lines about directories of a staged unit, without those about this program."""
+    lines = (root / UNITS / name).read_text().splitlines()
+    about = ("BindReadOnlyPaths=", "BindPaths=", "ReadWritePaths=", "ReadOnlyPaths=")
+    return [line for line in lines if line.startswith(about) and "/probe" in line]
+
+
+def test_what_the_configurations_name_is_reachable_for_the_service_that_reads_them(home: Home) -> None:
+    configs = home.path / "root/etc/clipwatch"
+    configs.mkdir(parents=True)
+    (configs / "config.toml").write_text("[[watch]]\npath = '/home/probe/photos'\nname = 'photos'\n")
+    (configs / "work.toml").write_text(
+        "[[watch]]\npath = '/srv/probe/images'\nname = 'work'\n"
+        "[store]\nurl = 'embedded:/srv/probe/store'\napi_key_file = '/home/probe/key'\n"
+        "[model]\npath = '/root/probe/models/clip.onnx'\n[state]\npath = '/home/probe/state'\n"
+    )
+    (configs / "other.toml").write_text("[model]\npath = '/home/probe/siglip'\n[state]\npath = 'state'\n")
+    (configs / "broken.toml").write_text("[batch]\nsise = 1\n")
+    root = home.path / "root"
+    said = home.run("service", "install", "--root", str(root)).stderr
+    assert len(said.splitlines()) == 1
+    assert "broken.toml" in said
+    assert "install again afterwards" in said
+    assert _settings(root, "clipwatch.service") == ["BindReadOnlyPaths=-/home/probe/photos"]
+    assert _settings(root, "clipwatch@.service") == [
+        "BindReadOnlyPaths=-/home/probe/key",
+        "BindReadOnlyPaths=-/home/probe/siglip",
+        "BindReadOnlyPaths=-/root/probe/models",
+        "BindPaths=-/home/probe/state",
+        "ReadWritePaths=-/srv/probe",
+        "ReadOnlyPaths=-/srv/probe/images",
+    ]
+
+
+def test_a_configuration_that_is_broken_keeps_nobody_from_undoing(home: Home) -> None:
+    root = home.path / "root"
+    home.run("service", "install", "--root", str(root))
+    (root / "etc/clipwatch").mkdir()
+    (root / "etc/clipwatch/config.toml").write_text("broken")
+    assert "Removed" in home.run("service", "uninstall", "--root", str(root)).stdout
+    assert _files(root) == {"etc/clipwatch/config.toml"}
+
+
+def test_who_may_not_look_at_the_configuration_may_still_look_at_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    arguments = build_parser().parse_args(["service", "install", "--dry-run", "--root", str(tmp_path)])
+    assert set(service._files(arguments, needs=True)) >= {service.SYSTEM_UNITS / "clipwatch.service"}
+    assert "/etc/clipwatch/config.toml cannot be looked at." in capsys.readouterr().err
+
+
+def test_a_unit_that_was_never_loaded_need_not_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+
+    def fails(command: list[str], *, check: bool) -> None:
+        called.append(command)
+        if check:
+            raise subprocess.CalledProcessError(5, command)
+
+    monkeypatch.setattr(subprocess, "run", fails)
+    run = service._Runner(dry=False, live=True)
+    run("systemctl", "stop", "clipwatch.service", check=False)
+    with pytest.raises(ConfigError, match="daemon-reload"):
+        run("systemctl", "daemon-reload")
+    assert len(called) == 2
 
 
 def test_an_interpreter_below_a_home_is_bound_in() -> None:
@@ -167,7 +242,7 @@ def test_words_that_systemd_would_read_otherwise_are_quoted() -> None:
     assert quoted("/my photos/50%") == '"/my photos/50%%"'
     assert quoted('a"b\\c') == '"a\\"b\\\\c"'
     template = "[Service]\nExecStart=x\nProtectHome=tmpfs\nWorkingDirectory=%h\n"
-    text = unit(template, ("/a b/$c",), directory="/my 100%", readable=[Path("/home/a:b c")])
+    text = unit(template, ("/a b/$c",), directory="/my 100%", reach=Reach((Path("/home/a:b c"),)))
     assert 'ExecStart="/a b/$$c"\n' in text
     assert 'BindReadOnlyPaths="-/home/a\\\\:b c"\n' in text
     assert "WorkingDirectory=/my 100%%\n" in text
@@ -175,8 +250,12 @@ def test_words_that_systemd_would_read_otherwise_are_quoted() -> None:
 
 def test_where_openvino_is_installed_its_drop_in_is_written() -> None:
     program = Program(PROGRAM.command, PROGRAM.needs, openvino=True)
-    drop_ins = [path for path in system_files(program, Path("/c"), ()) if path.suffix == ".conf" and ".d" in str(path)]
+    drop_ins = [
+        path
+        for path in system_files(program, Path("/c"), NOTHING, NOTHING)
+        if path.suffix == ".conf" and ".d" in str(path)
+    ]
     assert Path("/etc/systemd/system/clipwatch.service.d/openvino.conf") in drop_ins
-    assert not any("openvino" in str(path) for path in system_files(PROGRAM, Path("/c"), ()))
+    assert not any("openvino" in str(path) for path in system_files(PROGRAM, Path("/c"), NOTHING, NOTHING))
     units = Path("/u")
     assert units / "clipwatch.service.d/openvino.conf" in user_files(program, None, Path("/"), units)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipwatch import config, config_example, config_file
+from clipwatch import config, config_example, config_file, system_paths
+from clipwatch.cli.model import beside_the_default
 from clipwatch.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +23,37 @@ def test_the_example_file_is_what_the_program_writes_and_holds_every_default() -
     text = (ROOT / "config.example.toml").read_text()
     assert text == config_example.example()
     assert config_file.load(ROOT / "config.example.toml", {}).config == config.Config()
+
+
+@pytest.mark.parametrize(("name", "below"), [("config", "/var/lib/clipwatch"), ("work", "/var/lib/clipwatch/work")])
+def test_in_the_file_of_a_service_no_path_depends_on_where_one_stands(name: str, below: str) -> None:
+    file = Path(f"/etc/clipwatch/{name}.toml")
+    values = tomllib.loads(config_example.example(file))
+    assert values["watch"][0]["path"] == f"{below}/images"
+    assert values["model"]["path"] == f"{below}/models/clip_vision.onnx"
+    assert values["store"]["url"] == f"embedded:{below}/data/store"
+    assert values["state"]["path"] == f"{below}/data/state"
+    relative = tomllib.loads(config_example.example())
+    for (section, key), value in {("watch", "name"): "images", ("log", "level"): "info"}.items():
+        table = values[section]
+        assert (table[0] if section == "watch" else table)[key] == value
+    assert values.keys() == relative.keys()
+
+
+def test_models_are_fetched_to_where_the_default_one_is_looked_for() -> None:
+    assert beside_the_default("models/clip_vision.onnx") == Path("models")
+    assert beside_the_default("/var/lib/clipwatch/models/clip_vision.onnx") == Path("/var/lib/clipwatch/models")
+    assert beside_the_default("/srv/siglip") == beside_the_default("models/siglip/vision.onnx") == Path("models")
+
+
+def test_what_config_init_wrote_is_no_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demonstration model is used where the default one is absent, and a service's file spells it out."""
+    monkeypatch.setattr(system_paths, "SYSTEM_CONFIGS", tmp_path)
+    file = tmp_path / "config.toml"
+    file.write_text(config_example.example(file))
+    assert not config_file.load(file, {}).chosen("model.path")
+    file.write_text(file.read_text().replace("/models/", "/other/"))
+    assert config_file.load(file, {}).chosen("model.path")
 
 
 def test_what_is_made_from_the_settings_is_up_to_date() -> None:

@@ -35,7 +35,7 @@ def _init(file: Path, *, force: bool) -> int:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(file, flags, 0o644), "w", encoding="utf-8") as out:
-            out.write(example())
+            out.write(example(file))
     except OSError as error:
         if isinstance(error, FileExistsError) and file.parent.is_dir():
             raise ConfigError(f"{file} is already there.", hint="Use --force to write over it.") from error

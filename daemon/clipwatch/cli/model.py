@@ -11,6 +11,7 @@ from typing import Any
 
 from clipwatch.cli.asking import print_json
 from clipwatch.cli.assemble import Context, opened
+from clipwatch.config import ModelConfig
 from clipwatch.errors import ConfigError, FileRejected, ModelError
 
 
@@ -57,7 +58,9 @@ def _fetch(arguments: argparse.Namespace, context: Context) -> int:
             f"The hub did not answer within {limit:g} s.", hint="Fetch when there is a network, or see docs/models.md."
         )
     with _Bars(shown=sys.stderr.isatty() and not context.json) as bars:
-        vision = fetch(card, Path(arguments.directory or "models"), progress=bars.tell)
+        vision = fetch(
+            card, Path(arguments.directory or beside_the_default(context.config.model.path)), progress=bars.tell
+        )
     if context.json:
         print_json({"name": card.name, "path": str(vision), "revision": card.revision})
     else:
@@ -65,6 +68,12 @@ def _fetch(arguments: argparse.Namespace, context: Context) -> int:
         if str(vision) != context.config.model.path:
             print(f"To use it, write into the configuration:\n\n{setting(vision)}\n")
     return 0
+
+
+def beside_the_default(configured: str) -> Path:
+    """Where models lie: a service's file has the default one below the service's own directory."""
+    usual, path = Path(ModelConfig().path), Path(configured)
+    return path.parent if path.parts[-2:] == usual.parts else usual.parent
 
 
 class _Bars:
