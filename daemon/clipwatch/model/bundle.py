@@ -67,6 +67,12 @@ class Bundle:
     card: Mapping[str, Any]
     known_answers: tuple[KnownAnswer, ...]
 
+    def recorded_sha256(self, name: str) -> str | None:
+        """What the file *name* was when it was installed; None where nobody noted it."""
+        files = self.card.get("files")
+        recorded = files.get(name) if isinstance(files, dict) else None
+        return recorded if isinstance(recorded, str) else None
+
 
 def read_bundle(file: Path) -> Bundle | None:
     """The bundle that *file* describes; None where there is none. Raises `ModelError` naming file and key."""

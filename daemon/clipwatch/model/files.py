@@ -7,7 +7,9 @@ same neighbours: those in its folder, and in the folder above where its own is c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -28,6 +30,15 @@ PREPROCESSOR_NAMES: Final = ("preprocessor_config.json", "processor_config.json"
 BUNDLE_NAME: Final = "bundle.json"
 
 
+Stamp = tuple[int, int, int, int]
+
+
+def stamp(file: Path) -> Stamp:
+    """Changes when *file* is written to or replaced. Raises OSError."""
+    status = os.stat(file)
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
     """What was found; only the vision tower must be there."""
@@ -39,6 +50,13 @@ class ModelFiles:
     preprocessor: Path | None
     bundle: Bundle | None
     demonstration: bool
+    stamps: Mapping[Path, Stamp] = field(default_factory=dict)
+    """Of what is opened at the first question by words only, and must still be what lay there."""
+
+    @property
+    def pair_unproven(self) -> bool:
+        """Two towers in one folder, and nothing but that says that they belong together."""
+        return self.text is not None and self.bundle is None
 
 
 def demonstration_folder() -> Path:
@@ -98,14 +116,16 @@ def _file(vision: Path) -> ModelFiles:
 
 def _files(folder: Path, vision: Path, bundle: Bundle | None) -> ModelFiles:
     text = _first(folder, (bundle.text.file,) if bundle.text else ()) if bundle else _first(folder, TEXT_NAMES)
+    tokenizer = _first(folder, (TOKENIZER_NAME,))
     return ModelFiles(
         folder=folder,
         vision=vision,
         text=text,
-        tokenizer=_first(folder, (TOKENIZER_NAME,)),
+        tokenizer=tokenizer,
         preprocessor=_first(folder, PREPROCESSOR_NAMES),
         bundle=bundle,
         demonstration=bool(bundle and bundle.demonstration),
+        stamps={file: stamp(file) for file in (text, tokenizer) if file is not None},
     )
 
 

@@ -34,6 +34,12 @@ def load_encoder(config: ModelConfig, *, batch_size: int, logger: Any, explicit_
     Raises `ModelError`, in one sentence with the cure, for whatever is wrong with the files.
     """
     encoder = _load(config, batch_size, logger, explicit_path)
+    if encoder.files.pair_unproven:
+        logger.warning(
+            "model.pair_unproven",
+            text=str(encoder.files.text),
+            hint="Nothing says that it is this model's pair: get both with `clipwatch model fetch` or `convert`.",
+        )
     bundle = encoder.files.bundle
     if bundle is not None and bundle.known_answers and encoder.files.text is not None:
         as_written = replace(config, prompt="{}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from clipwatch.model.contract import Matrix
 from clipwatch.model.cores import usable_cores
 from clipwatch.model.encoder import VisionEncoder, unit_rows
 from clipwatch.model.engine import Array, Engine, float32
+from clipwatch.model.files import ModelFiles, stamp
 from clipwatch.model.graph import Port
 from clipwatch.model.onnx import OnnxEngine
 from clipwatch.model.weights import read_weights
@@ -95,8 +97,8 @@ class TextEncoder:
 def load_text_encoder(encoder: VisionEncoder, config: ModelConfig) -> TextEncoder:
     """The text tower that is the pair of *encoder*.
 
-    Paired are the towers that one bundle.json names by their hashes; without one, those that lie in one folder.
-    Raises `ModelError` where there is none, or one that is not its pair.
+    Paired are the towers that one bundle.json names by their hashes; without one, those that lay in one folder when
+    *encoder* was loaded. Raises `ModelError` where there is none, or one that is not its pair.
     """
     files = encoder.files
     facts = files.bundle.text if files.bundle else None
@@ -115,8 +117,10 @@ def load_text_encoder(encoder: VisionEncoder, config: ModelConfig) -> TextEncode
         raise ModelError(
             f"{files.text} is not the pair of the vision model {encoder.name} that is loaded.", hint=_AGAIN
         )
+    if facts is None:
+        _require_as_found(files, files.text)
     engine = OnnxEngine(weights, device="cpu", threads=config.threads or usable_cores())
-    tokenizer = _tokenizer(files.tokenizer)
+    tokenizer = _tokenizer(files, files.tokenizer)
     facts = _facts(facts or TextFacts(files.text.name, weights.sha256), engine, tokenizer, files.folder)
     prompt = facts.template if config.prompt == "auto" else config.prompt
     text = TextEncoder(engine, tokenizer, str(files.text), facts=facts, prompt=prompt)
@@ -167,9 +171,27 @@ def _json(file: Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _tokenizer(file: Path) -> Tokenizer:
+def _require_as_found(files: ModelFiles, file: Path) -> None:
     try:
-        return Tokenizer.from_str(file.read_text(encoding="utf-8"))
+        unchanged = stamp(file) == files.stamps.get(file)
+    except OSError:
+        unchanged = False
+    if not unchanged:
+        raise ModelError(f"{file} was changed since its vision model was loaded.", hint=_AGAIN)
+
+
+def _tokenizer(files: ModelFiles, file: Path) -> Tokenizer:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read: {error.strerror}.", hint=_AGAIN) from error
+    recorded = files.bundle.recorded_sha256(file.name) if files.bundle else None
+    if recorded is None:
+        _require_as_found(files, file)
+    elif hashlib.sha256(content).hexdigest() != recorded:
+        raise ModelError(f"{file} is not the one that bundle.json beside it records.", hint=_AGAIN)
+    try:
+        return Tokenizer.from_str(content.decode())
     # The library raises bare Exception for whatever it does not like.
     except Exception as error:
         raise ModelError(f"{file} is not a tokenizer: {error}.", hint=_AGAIN) from error

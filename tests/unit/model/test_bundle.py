@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ def make(folder: Path, *, width: int = 8, text_width: int = 8, bundle: bool = Tr
     return folder
 
 
-def load(folder: Path) -> VisionEncoder:
+def load(folder: Path, events: models.Events | None = None) -> VisionEncoder:
     config = ModelConfig(path=str(folder), engine="onnxruntime", threads=1)
-    return load_encoder(config, batch_size=2, logger=models.Events(), explicit_path=True)
+    return load_encoder(config, batch_size=2, logger=events or models.Events(), explicit_path=True)
 
 
 def test_a_bundle_survives_writing_and_reading(tmp_path: Path) -> None:
@@ -114,6 +115,40 @@ def test_a_text_tower_that_was_exchanged_is_refused_at_query(tmp_path: Path) -> 
     models.save(models.text_tower(seed=5), tmp_path / "clip_text.onnx")
     with pytest.raises(ModelError, match="not the pair of the vision model mine that is loaded"):
         load_text_encoder(encoder, CONFIG)
+
+
+@pytest.mark.parametrize("name", ["clip_text.onnx", "tokenizer.json"])
+def test_without_a_bundle_what_was_exchanged_while_running_is_refused_at_query(tmp_path: Path, name: str) -> None:
+    encoder = load(make(tmp_path, bundle=False))
+    other = tmp_path / "other"
+    content = (tmp_path / name).read_bytes()
+    other.write_bytes(content)
+    os.utime(other, ns=(0, (tmp_path / name).stat().st_mtime_ns))
+    other.replace(tmp_path / name)
+    with pytest.raises(ModelError, match=f"{name} was changed since its vision model was loaded") as caught:
+        load_text_encoder(encoder, CONFIG)
+    assert "restart" in caught.value.hint
+    load_text_encoder(load(tmp_path), CONFIG)
+
+
+def test_a_tokenizer_that_is_not_the_recorded_one_is_refused(tmp_path: Path) -> None:
+    """Other words of the same number would give vectors, and wrong answers."""
+    make(tmp_path)
+    recorded = {"files": {"tokenizer.json": file_sha256(tmp_path / "tokenizer.json")}}
+    bundle = json.loads((tmp_path / "bundle.json").read_text())
+    (tmp_path / "bundle.json").write_text(json.dumps({**bundle, "card": recorded}))
+    load_text_encoder(load(tmp_path), CONFIG)
+    models.tokenizer(tmp_path / "tokenizer.json", lowercase=True)
+    with pytest.raises(ModelError, match=r"tokenizer\.json is not the one that bundle\.json beside it records"):
+        load_text_encoder(load(tmp_path), CONFIG)
+
+
+@pytest.mark.parametrize("bundle", [True, False])
+def test_that_nothing_proves_the_pairing_is_said_at_load(tmp_path: Path, bundle: bool) -> None:
+    events = models.Events()
+    encoder = load(make(tmp_path, bundle=bundle), events)
+    assert encoder.files.pair_unproven is not bundle
+    assert [event for event, _ in events.seen] == ([] if bundle else ["model.pair_unproven"])
 
 
 def test_a_bundle_exchanged_while_running_is_not_mixed_with_the_model_that_is_loaded(tmp_path: Path) -> None:
