@@ -37,14 +37,14 @@ soak: $(READY)
 bench: $(READY) .venv-bench/installed
 	$(BIN)/python bench/run.py
 
-# A peer that cannot be installed is told in the report; the others are measured all the same.
+# A peer that cannot be installed is told in the report; the others are measured all the same, and the next run tries again.
+PEERS_PIP := .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check
+
 .venv-bench/installed: bench/requirements.txt bench/requirements-alone.txt
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt \
-		|| grep -v "^#" bench/requirements.txt | xargs -n 1 .venv-bench/bin/python -m pip install --quiet || true
-	-.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
-		-r bench/requirements-alone.txt
-	touch $@
+	if $(PEERS_PIP) -r bench/requirements.txt; then touch $@; \
+		else grep -v "^#" bench/requirements.txt | xargs -n 1 $(PEERS_PIP) || true; fi
+	$(PEERS_PIP) --no-deps --ignore-requires-python -r bench/requirements-alone.txt || rm -f $@
 
 venv: $(READY)
 

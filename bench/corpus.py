@@ -27,13 +27,14 @@ _NOISE: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Pictures of one size and format; *quality*: of a JPEG, 0 for PNG."""
+    """*count* pictures of one size and format; *quality*: of a JPEG, 0 for PNG."""
 
     name: str
     title: str
     width: int
     height: int
     quality: int
+    count: int
 
     @property
     def suffix(self) -> str:
@@ -45,14 +46,21 @@ class Kind:
 
 
 KINDS: Final = (
-    Kind("12mp", "JPEG 4000×3000, quality 90", 4000, 3000, 90),
-    Kind("2mp", "JPEG 1733×1155, quality 85", 1733, 1155, 85),
-    Kind("png", "PNG 1280×960", 1280, 960, 0),
+    Kind("12mp", "JPEG 4000×3000, quality 90", 4000, 3000, 90, 200),
+    Kind("2mp", "JPEG 1733×1155, quality 85", 1733, 1155, 85, 400),
+    Kind("png", "PNG 1280×960", 1280, 960, 0, 300),
 )
+OTHER_SIZES: Final = (
+    Kind("0.3mp", "JPEG 640×480, quality 90", 640, 480, 90, 200),
+    Kind("1mp", "JPEG 1152×864, quality 90", 1152, 864, 90, 200),
+    Kind("6mp", "JPEG 2828×2121, quality 90", 2828, 2121, 90, 100),
+    Kind("24mp", "JPEG 6000×4000, quality 90", 6000, 4000, 90, 50),
+)
+"""For the plot only."""
 
 
 def make(cache: Path, kind: Kind, count: int, *, processes: int) -> Path:
-    """A folder with exactly *count* pictures of *kind*; those that a former run made are used again."""
+    """A folder with the first *count* pictures of *kind*; those that a former run made are used again."""
     store = cache / "pictures" / kind.name
     store.mkdir(parents=True, exist_ok=True)
     wanted = [store / f"{number:05d}{kind.suffix}" for number in range(count)]

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from bench.measure import Cost, run_measured, wait_for
+from bench.measure import Cost, kill_group, run_measured, wait_for
 
 COMMAND: Final = str(Path(sys.executable).with_name("clipwatch"))
 SETTLE_SECONDS: Final = 0.5
@@ -50,7 +50,8 @@ class Home:
             f"engine = {json.dumps(engine)}",
             *([f"path = {json.dumps(str(model))}"] if model is not None else []),
             "[http]",
-            'listen = ""',
+            # On, as by default; any port, since another daemon may have the usual one.
+            'listen = "127.0.0.1:0"',
         ]
         (path / "config.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
         return cls(path)
@@ -86,7 +87,11 @@ class Home:
         launched = time.time()
         with log.open("wb") as stderr:
             process = subprocess.Popen(
-                [COMMAND, "--log-level", level, "run"], cwd=self.path, env=self.environment(), stderr=stderr
+                [COMMAND, "--log-level", level, "run"],
+                cwd=self.path,
+                env=self.environment(),
+                stderr=stderr,
+                start_new_session=True,
             )
         daemon = Daemon(process, log, launched)
         try:
@@ -98,7 +103,7 @@ class Home:
                 try:
                     process.wait(20)
                 except subprocess.TimeoutExpired:
-                    process.kill()
+                    kill_group(process.pid)
                     process.wait()
 
 
@@ -109,10 +114,18 @@ class Daemon:
     process: subprocess.Popen[bytes]
     log: Path
     launched: float
+    _events: list[Event] = field(default_factory=list)
+    _read_bytes: int = 0
 
-    def events(self, name: str | None = None) -> list[Event]:
-        """What it has logged, or the lines of one event."""
-        return [event for event in events_in(self.log) if name is None or event["event"] == name]
+    def events(self, name: str) -> list[Event]:
+        """The lines of one event so far."""
+        # Only what is new is read: a bench that burns a core to look on would be part of what it measures.
+        with self.log.open("rb") as file:
+            file.seek(self._read_bytes)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._read_bytes += len(whole + newline)
+        self._events += parsed(whole)
+        return [event for event in self._events if event["event"] == name]
 
     def wait_for(self, name: str, count: int, *, seconds: float = PATIENCE_SECONDS) -> list[Event]:
         """Until there are *count* lines of the event *name*."""
@@ -130,9 +143,12 @@ class Daemon:
 
 def events_in(log: Path) -> list[Event]:
     """The whole JSON lines of a log."""
-    with log.open("rb") as file:
-        lines = file.read().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"\n")]
+    return parsed(log.read_bytes().rpartition(b"\n")[0])
+
+
+def parsed(lines: bytes) -> list[Event]:
+    """Whole lines; what is no JSON object is somebody else's."""
+    return [json.loads(line) for line in lines.splitlines() if line.startswith(b"{")]
 
 
 def moment(event: Event) -> float:

@@ -14,20 +14,26 @@ PACKAGES: Final = ("clipwatch", "numpy", "onnxruntime", "openvino", "pillow", "q
 
 
 def describe(cores: int) -> dict[str, str]:
-    """Lines for the head of a report; *cores*: as many as this process may use."""
+    """What does not change between two runs; *cores*: as many as this process may use."""
     facts = _cpu_facts()
     have = set(facts.get("flags", facts.get("Features", "")).split())
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "CPU": facts.get("model name", platform.machine()),
         "cores": str(cores),
         "flags": " ".join(flag for flag in FLAGS if flag in have) or "none of interest",
         "memory": f"{memory / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
-        "load before the run": f"{os.getloadavg()[0]:.1f}",
         "Python": platform.python_version(),
         "packages": ", ".join(f"{name} {version}" for name in PACKAGES if (version := _version(name))),
+    }
+
+
+def now() -> dict[str, str]:
+    """What does: the time, and what else the machine was doing."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "load": f"{os.getloadavg()[0]:.1f}",
     }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -122,15 +124,17 @@ def run_measured(
     timeout_seconds: float,
     environment: Mapping[str, str] | None = None,
 ) -> Cost:
-    """Run *command* to its end, stdout to *output* and stderr to *errors*; killed after *timeout_seconds*."""
+    """Run *command* to its end, stdout to *output*, stderr to *errors*; its group is killed after *timeout_seconds*."""
     started = time.monotonic()
     with output.open("wb") as stdout, errors.open("wb") as stderr:
-        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=stdout, stderr=stderr)
+        process = subprocess.Popen(
+            command, cwd=cwd, env=environment, stdout=stdout, stderr=stderr, start_new_session=True
+        )
     timed_out = threading.Event()
 
     def kill() -> None:
         timed_out.set()
-        process.kill()
+        kill_group(process.pid)
 
     limit = threading.Timer(timeout_seconds, kill)
     limit.start()
@@ -138,7 +142,7 @@ def run_measured(
     try:
         _, wait_status, usage = os.wait4(process.pid, 0)
     except BaseException:
-        process.kill()
+        kill_group(process.pid)
         raise
     finally:
         limit.cancel()
@@ -151,6 +155,12 @@ def run_measured(
         peak,
         timed_out.is_set(),
     )
+
+
+def kill_group(leader: int) -> None:
+    """Kill a process that leads a group of its own, and whatever of that group lives."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, *, every: float = 0.02) -> bool:

@@ -56,8 +56,12 @@ def event_to_searchable(cache: Path, pictures: Path, model: Path, drops: int) ->
 def starts(cache: Path, pictures: Path, model: Path) -> dict[str, float]:
     """Medians in seconds: `run` to `daemon.ready` with the bench's model and with the demonstration's; commands."""
     result: dict[str, float] = {}
-    for name, chosen in (("run_to_ready", model), ("run_to_ready_demonstration", None)):
-        home = Home.make(cache / f"start-{name}", images=pictures, model=chosen, engine="onnxruntime")
+    for name, chosen, engine in (
+        ("run_to_ready", model, "onnxruntime"),
+        ("run_to_ready_auto", model, "auto"),
+        ("run_to_ready_demonstration", None, "auto"),
+    ):
+        home = Home.make(cache / f"start-{name}", images=pictures, model=chosen, engine=engine)
         home.measured("sync", "--json")
         readies, stops = [], []
         for _ in range(STARTS):

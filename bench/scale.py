@@ -7,7 +7,10 @@ next run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
+import json
 import os
 import shutil
 import time
@@ -18,13 +21,14 @@ from typing import Any, Final
 
 import numpy as np
 import structlog
-from bench.home import BenchFailed, Home, moment
+from bench.home import SETTLE_SECONDS, BenchFailed, Daemon, Home, moment
 from bench.measure import anonymous_bytes, cpu_seconds, median, rss_bytes, tree, wait_for
 
 from clipwatch.config import ModelConfig, StoreConfig
 from clipwatch.mirror.payload import embedded_point
+from clipwatch.model.encoder import VisionEncoder
 from clipwatch.model.load import load_encoder
-from clipwatch.records import Candidate, DecodedImage, Embedding, FileStat, Point, Reason, Signature
+from clipwatch.records import Candidate, DecodedImage, Embedding, FileStat, Point, Reason, Signature, Vector
 from clipwatch.store.open import open_store
 
 FILES_A_FOLDER: Final = 1000
@@ -32,6 +36,9 @@ POINTS_A_WRITE: Final = 500
 LOOKS: Final = 3
 IDLE_SECONDS: Final = 20.0
 RENAMED: Final = 10_000
+ARRIVING: Final = 200
+BYTES_A_FILE: Final = 8_000
+"""Of disk: a file, its directory's part, its point. Rounded up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ class Looked:
     *look_seconds*: median of later ones. *sync_seconds*: median wall time of `clipwatch sync` with the daemon there,
     which reads the ledger anew. *start_seconds*: from `run` to the end of the first look. Memory is the daemon's own
     process, after the looks; *engine_rss_bytes* that of the store's. *idle_cpu_percent*: of one core, all processes.
+    *arrivals_per_second*: pictures indexed a second, of a folder of them moved in.
     """
 
     images: int
@@ -55,12 +63,16 @@ class Looked:
     anonymous_bytes: int
     engine_rss_bytes: int
     idle_cpu_percent: float
+    arrivals_per_second: float
 
 
-def look_at(cache: Path, images: int) -> Looked:
-    """Start a daemon on a mirrored folder of that many files and have it look again and again."""
+def look_at(cache: Path, images: int, pictures: Path) -> Looked:
+    """Start a daemon on a mirrored folder of that many files and have it look again and again.
+
+    Then *pictures* arrive, and go again.
+    """
     home = mirrored_home(cache, images)
-    with home.daemon(level="debug") as daemon:
+    with intact(home), home.daemon(level="debug") as daemon:
         first = daemon.wait_for("scan.finished", 1)[0]
         daemon.wait_for("collection.counted", 1)
         started = moment(first) - daemon.launched
@@ -77,6 +89,7 @@ def look_at(cache: Path, images: int) -> Looked:
         memory, anonymous = rss_bytes(pid), anonymous_bytes(pid)
         engine = max((rss_bytes(child) for child in tree(pid)[1:]), default=0)
         idle = idle_percent(pid)
+        arrivals = arrivals_per_second(home, daemon, pictures)
     return Looked(
         images,
         ledgers[0]["seconds"],
@@ -89,7 +102,35 @@ def look_at(cache: Path, images: int) -> Looked:
         anonymous,
         engine,
         idle,
+        arrivals,
     )
+
+
+def arrivals_per_second(home: Home, daemon: Daemon, pictures: Path) -> float:
+    """Move a folder of *pictures* in, and out again once they are indexed."""
+    outside, inside = home.path / "arriving", home.path / "images" / "arrived"
+    shutil.rmtree(outside, ignore_errors=True)
+    shutil.copytree(pictures, outside, copy_function=os.link)
+    count = sum(1 for _ in outside.iterdir())
+    before = len(daemon.events("batch.verified"))
+    began = time.time()
+    outside.rename(inside)
+    await_points(daemon, "batch.verified", before, count)
+    ended = moment(daemon.events("batch.verified")[-1])
+    before = len(daemon.events("points.deleted"))
+    inside.rename(outside)
+    await_points(daemon, "points.deleted", before, count)
+    return count / (ended - began - SETTLE_SECONDS)
+
+
+def await_points(daemon: Daemon, name: str, before: int, count: int) -> None:
+    """Until the events *name* after the first *before* tell of *count* points together."""
+
+    def there() -> bool:
+        return sum(int(event["points"]) for event in daemon.events(name)[before:]) >= count
+
+    if not wait_for(there, 240, every=0.1):
+        raise BenchFailed(f"{name} told of fewer than {count} points within 240 s")
 
 
 def idle_percent(pid: int) -> float:
@@ -103,10 +144,11 @@ def idle_percent(pid: int) -> float:
 def second_sync(cache: Path, images: int) -> dict[str, float]:
     """`clipwatch sync` by itself over files that are all mirrored: the whole command, and what it says it took."""
     home = mirrored_home(cache, images)
-    cost, _, _ = home.measured("sync", "--json")
-    cost_again, answer, _ = home.measured("sync", "--json")
-    if f'"unchanged": {images}' not in answer:
-        raise BenchFailed(f"a second sync of {images} unchanged files found something to do: {answer}")
+    with intact(home):
+        cost, _, _ = home.measured("sync", "--json")
+        cost_again, answer, _ = home.measured("sync", "--json")
+        if json.loads(answer)["unchanged"] != images:
+            raise BenchFailed(f"a second sync of {images} unchanged files found something to do: {answer}")
     best = min(cost, cost_again, key=lambda item: item.seconds)
     return {"images": images, "seconds": best.seconds, "cpu_seconds": best.cpu_seconds}
 
@@ -121,12 +163,7 @@ def rename(cache: Path, images: int = RENAMED) -> dict[str, float]:
         before = home.answer("status")["done"]
         began = time.time()
         (files / "all").rename(files / "moved")
-
-        def moved() -> bool:
-            return sum(int(event["points"]) for event in daemon.events("points.renamed")) >= images
-
-        if not wait_for(moved, 240, every=0.2):
-            raise BenchFailed(f"{images} files were not renamed within 240 s: {home.answer('status')}")
+        await_points(daemon, "points.renamed", 0, images)
         ended = moment(daemon.events("points.renamed")[-1])
         after = home.answer("status")["done"]
     return {
@@ -140,18 +177,63 @@ def rename(cache: Path, images: int = RENAMED) -> dict[str, float]:
 def mirrored_home(
     cache: Path, images: int, *, purpose: str = "look", fresh: bool = False, one_folder: bool = False
 ) -> Home:
-    """A home whose collection already holds a point for each of *images* tiny files."""
+    """A home whose collection already holds a point for each of *images* tiny files, made again if it is not of today.
+
+    Raises `BenchFailed` where the disk has no room for it.
+    """
     path = cache / f"{purpose}-{images}"
-    done = path / "mirrored"
-    if fresh or not done.exists():
+    encoder, wanted = demonstration()
+    if fresh:
         shutil.rmtree(path, ignore_errors=True)
+    if marker(path) != wanted:
+        shutil.rmtree(path / "data", ignore_errors=True)
+        (path / "mirrored").unlink(missing_ok=True)
     home = Home.make(path, images=path / "images", model=None, engine="onnxruntime", keep=True)
-    if not done.exists():
+    if marker(path) != wanted:
+        if (free := shutil.disk_usage(path).free) < images * BYTES_A_FILE:
+            raise BenchFailed(
+                f"{images} files need {images * BYTES_A_FILE >> 20} MiB in {cache}, {free >> 20} are free"
+            )
         print(f"making a folder of {images} files and its collection", flush=True)
-        make_files(path / "images", images, one_folder=one_folder)
-        fill(home)
-        done.touch()
+        made = path / "files-made"
+        if not made.exists():
+            shutil.rmtree(path / "images", ignore_errors=True)
+            make_files(path / "images", images, one_folder=one_folder)
+            made.touch()
+        shutil.rmtree(path / "images" / "arrived", ignore_errors=True)
+        fill(home, encoder)
+        (path / "mirrored").write_text(wanted, encoding="utf-8")
     return home
+
+
+def marker(path: Path) -> str:
+    """What the points of a home are like; "" where there are none yet."""
+    try:
+        return (path / "mirrored").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+
+
+@contextlib.contextmanager
+def intact(home: Home) -> Iterator[None]:
+    """A home that fails is not used again."""
+    try:
+        yield
+    except BaseException:
+        (home.path / "mirrored").unlink(missing_ok=True)
+        raise
+
+
+def demonstration() -> tuple[VisionEncoder, str]:
+    """The model of all these homes, and what a point of it looks like: other models and payloads need other points."""
+    encoder = load_encoder(ModelConfig(engine="onnxruntime"), batch_size=25, logger=silent(), explicit_path=False)
+    point = point_of(b"0", FileStat(Signature(1, 1, 1), 1, 1), "", np.zeros(1, np.float32), encoder.fingerprint)
+    return encoder, json.dumps(point.payload, sort_keys=True)
+
+
+def silent() -> Any:
+    """A logger that says nothing."""
+    return structlog.wrap_logger(structlog.PrintLogger(), wrapper_class=structlog.make_filtering_bound_logger(50))
 
 
 def make_files(folder: Path, images: int, *, one_folder: bool) -> None:
@@ -168,23 +250,15 @@ def content_of(number: int) -> bytes:
     return b"\xff\xd8 not a picture %d" % number
 
 
-def fill(home: Home) -> None:
+def fill(home: Home, encoder: VisionEncoder) -> None:
     """Write the points of all files below `images`."""
-    model = ModelConfig(engine="onnxruntime")
-    logger = structlog.wrap_logger(structlog.PrintLogger(), wrapper_class=structlog.make_filtering_bound_logger(50))
-    encoder = load_encoder(model, batch_size=25, logger=logger, explicit_path=False)
     (home.path / "data" / "state").mkdir(parents=True, exist_ok=True)
     config = StoreConfig(url=f"embedded:{home.path / 'data' / 'store'}")
-    store = open_store(config, api_key="", runtime=home.path / "data" / "state", logger=logger)
+    store = open_store(config, api_key="", runtime=home.path / "data" / "state", logger=silent())
     try:
         store.ensure(encoder.width)
-        batch: list[Point] = []
-        for point in _points(home.path / "images", encoder.width, encoder.fingerprint):
-            batch.append(point)
-            if len(batch) == POINTS_A_WRITE:
-                store.upsert(batch)
-                batch = []
-        if batch:
+        points = _points(home.path / "images", encoder.width, encoder.fingerprint)
+        while batch := list(itertools.islice(points, POINTS_A_WRITE)):
             store.upsert(batch)
     finally:
         store.close()
@@ -193,18 +267,22 @@ def fill(home: Home) -> None:
 def _points(images: Path, width: int, model: str) -> Iterator[Point]:
     rows = np.random.default_rng(0).standard_normal((997, width)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    pixels = np.zeros((1, 1, 3), np.uint8)
     number = 0
     for directory in sorted(images.iterdir()):
         for entry in os.scandir(directory):
             seen = entry.stat()
             stat = FileStat(Signature(seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns), seen.st_dev, seen.st_ino)
             path = f"{directory.name}/{entry.name}".encode()
-            candidate = Candidate("images", path, stat, Reason.NEW)
             content = f"sha256:{hashlib.sha256(Path(entry.path).read_bytes()).hexdigest()}"
-            image = DecodedImage(candidate, content, 100, 100, "JPEG", pixels)
-            yield embedded_point(Embedding(image, rows[number % len(rows)], model), "2026-01-01T00:00:00.000000Z")
+            yield point_of(path, stat, content, rows[number % len(rows)], model)
             number += 1
+
+
+def point_of(path: bytes, stat: FileStat, content: str, vector: Vector, model: str) -> Point:
+    """As clipwatch would write it for a picture."""
+    candidate = Candidate("images", path, stat, Reason.NEW)
+    image = DecodedImage(candidate, content, 100, 100, "JPEG", np.zeros((1, 1, 3), np.uint8))
+    return embedded_point(Embedding(image, vector, model), "2026-01-01T00:00:00.000000Z")
 
 
 def as_json(looked: Looked) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +18,14 @@ from bench.measure import Cost, run_measured
 from bench.reference import Vectors, cosines, load
 
 PEER_SECONDS: Final = 420.0
-CLIPWATCH_ENGINES: Final = (("clipwatch (ONNX Runtime, fp32)", "onnxruntime"), ("clipwatch (engine = auto)", "auto"))
+FP32: Final = "clipwatch (ONNX Runtime, fp32)"
+AUTO: Final = "clipwatch (engine = auto)"
+INT8: Final = "clipwatch (model optimize --use int8)"
+RCLIP: Final = ("rclip 4.0.8", "with_rclip")
 PEERS: Final = (
-    ("rclip 4.0.8", "with_rclip"),
     ("plain script", "plain"),
     ("fastembed", "with_fastembed"),
+    ("fastembed (parallel = cores)", "with_fastembed_parallel"),
     ("transformers", "with_transformers"),
     ("clip-retrieval", "with_clip_retrieval"),
 )
@@ -53,28 +56,38 @@ class Row:
         return self.images / self.seconds if self.seconds > 0 else 0.0
 
 
-def clipwatch_row(title: str, engine: str, corpus: str, folder: Path, model: Path, work: Path, truth: Vectors) -> Row:
-    """One `sync` of *folder* into an empty embedded store."""
-    home = Home.make(work / f"sync-{engine}-{corpus}", images=folder, model=model, engine=engine)
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Pictures by the name of their kind. *truth*: what their vectors should be; None where nobody asks."""
+
+    name: str
+    folder: Path
+    truth: Vectors | None
+
+
+def clipwatch_row(title: str, engine: str, corpus: Corpus, model: Path, work: Path) -> Row:
+    """One `sync` of *corpus* into an empty embedded store."""
+    folder = corpus.folder
+    home = Home.make(work / f"sync-{engine}-{corpus.name}", images=folder, model=model, engine=engine)
     images = sum(1 for _ in folder.iterdir())
     try:
         cost, answer, events = home.measured("--log-level", "info", "sync", "--json")
         counts = json.loads(answer)
         if counts["embedded"] != images:
             raise BenchFailed(f"{counts['embedded']} of {images} images embedded: {counts}")
-        vectors = exported(home)
+        cosine = agreement(exported(home), corpus.truth)
     except (BenchFailed, ValueError, LookupError) as failed:
-        return Row(title, corpus, trouble=f"failed: {failed}")
+        return Row(title, corpus.name, trouble=f"failed: {failed}")
     loaded = next(event for event in events if event["event"] == "model.loaded")
     row = Row(
         title,
-        corpus,
+        corpus.name,
         images,
         working_seconds(events),
         cost.seconds,
         cost.cpu_seconds,
         cost.peak_rss_bytes,
-        agreement(vectors, truth),
+        cosine,
         note=", ".join(str(loaded[key]) for key in ("engine", "precision") if loaded.get(key)),
     )
     shutil.rmtree(home.path)
@@ -95,6 +108,33 @@ def exported(home: Home) -> Vectors:
     return {point["path"]: np.asarray(point["vector"], np.float32) for point in points}
 
 
+def median_of(rows: Sequence[Row]) -> Row:
+    """The run with the middle rate, with the largest memory of all; where none ran, why."""
+    ran = sorted((row for row in rows if not row.trouble), key=lambda row: row.rate)
+    if not ran:
+        return rows[0]
+    rates = f"median of {', '.join(f'{row.rate:.1f}' for row in ran)} img/s"
+    middle = ran[(len(ran) - 1) // 2]
+    note = "; ".join(filter(None, (middle.note, rates if len(ran) > 1 else "")))
+    return replace(middle, peak_rss_bytes=max(row.peak_rss_bytes for row in ran), note=note)
+
+
+def int8_copy(work: Path, pictures: Path, model: Path) -> Path:
+    """*model* again, switched to int8 as a user would. Raises `BenchFailed` where the gate forbids it."""
+    folder = work / "int8-model"
+    copy = folder / model.name
+    if not copy.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(model, copy)
+        home = Home.make(work / "int8", images=pictures, model=copy, engine="auto")
+        try:
+            home.measured("model", "optimize", "--use", "int8", "--json")
+        except BenchFailed:
+            copy.unlink()
+            raise
+    return copy
+
+
 def variants(work: Path, pictures: Path, model: Path) -> dict[str, Any]:
     """The answer of `model optimize`; nothing is switched."""
     home = Home.make(work / "variants", images=pictures, model=model, engine="auto")
@@ -103,25 +143,24 @@ def variants(work: Path, pictures: Path, model: Path) -> dict[str, Any]:
     return told
 
 
-def peer_row(
-    title: str, module: str, corpus: str, folder: Path, model: Path, work: Path, truth: Vectors, python: Path
-) -> Row:
-    """One peer's program on *folder*."""
+def peer_row(title: str, module: str, corpus: Corpus, model: Path, work: Path, python: Path, cores: int) -> Row:
+    """One peer's program on *corpus*."""
     if not python.exists():
-        return Row(title, corpus, trouble=f"not run: {python} is missing; `make bench` makes it")
+        return Row(title, corpus.name, trouble=f"not run: {python} is missing; `make bench` makes it")
     converted = converted_weights(model, work.parent, python)
-    output = work / f"{module}-{corpus}"
+    output = work / f"{module}-{corpus.name}"
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
+    told = (str(model), str(corpus.folder), str(output), str(converted), str(cores))
     cost = run_measured(
-        [str(python), "-m", f"bench.peers.{module}", str(model), str(folder), str(output), str(converted)],
+        [str(python), "-m", f"bench.peers.{module}", *told],
         cwd=Path(__file__).parents[1],
         output=output / "stdout",
         errors=output / "stderr",
         timeout_seconds=PEER_SECONDS,
         environment=offline(),
     )
-    row = finished_peer(title, corpus, output, cost, truth)
+    row = finished_peer(title, corpus, output, cost)
     if not row.trouble:
         shutil.rmtree(output)
     return row
@@ -145,21 +184,21 @@ def converted_weights(model: Path, cache: Path, python: Path) -> Path:
     return folder
 
 
-def finished_peer(title: str, corpus: str, output: Path, cost: Cost, truth: Vectors) -> Row:
+def finished_peer(title: str, corpus: Corpus, output: Path, cost: Cost) -> Row:
     """What it told, or why it told nothing."""
     if cost.timed_out:
-        return Row(title, corpus, trouble=f"not run: it took more than {PEER_SECONDS:.0f} s")
+        return Row(title, corpus.name, trouble=f"not run: it took more than {PEER_SECONDS:.0f} s")
     if cost.status != 0 or not (output / "result.json").exists():
         tail = (output / "stderr").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-        return Row(title, corpus, trouble=f"not run: exit {cost.status}: {' '.join(tail)[:200]}")
+        return Row(title, corpus.name, trouble=f"not run: exit {cost.status}: {' '.join(tail)[:200]}")
     try:
-        cosine = agreement(load(output / "vectors.npz"), truth)
+        cosine = agreement(load(output / "vectors.npz"), corpus.truth)
     except BenchFailed as failed:
-        return Row(title, corpus, trouble=f"failed: {failed}")
+        return Row(title, corpus.name, trouble=f"failed: {failed}")
     told = json.loads((output / "result.json").read_text(encoding="utf-8"))
     return Row(
         title,
-        corpus,
+        corpus.name,
         told["images"],
         told["seconds"],
         cost.seconds,
@@ -170,8 +209,10 @@ def finished_peer(title: str, corpus: str, output: Path, cost: Cost, truth: Vect
     )
 
 
-def agreement(vectors: Vectors, truth: Vectors) -> tuple[float, ...]:
+def agreement(vectors: Vectors, truth: Vectors | None) -> tuple[float, ...]:
     """(min, mean) cosine over all pictures of *truth*. Raises `BenchFailed` where one has no vector."""
+    if truth is None:
+        return ()
     if vectors.keys() != truth.keys():
         raise BenchFailed(f"{len(vectors)} vectors for {len(truth)} pictures")
     values = cosines(vectors, truth)
@@ -195,11 +236,11 @@ def raw_costs(model: Path, folders: Sequence[Path], work: Path) -> dict[str, Any
     return answer
 
 
-def bound(raw: Mapping[str, Any], corpus: str, cores: int) -> float:
-    """img/s where nothing ever waits: all cores over the CPU time of scaled decoding and of the raw session."""
+def cost_alone(raw: Mapping[str, Any], corpus: str) -> float:
+    """CPU seconds an image of scaled decoding and of the raw session, each measured alone."""
     decode: float = raw["decode"][corpus]["scaled"]["cpu_seconds_per_image"]
     session: float = raw["session"]["cpu_seconds_per_image"]
-    return cores / (decode + session)
+    return decode + session
 
 
 def offline() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What every peer's program shares: where its pictures are, when its work began, and how it tells.
 
-Run as `python -m bench.peers.NAME MODEL FOLDER OUTPUT PEERS`. *OUTPUT* gets `result.json` and `vectors.npz`.
+Run as `python -m bench.peers.NAME MODEL FOLDER OUTPUT PEERS CORES`. *OUTPUT* gets `result.json` and `vectors.npz`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A vision tower, pictures, and a folder of one's own. *peers*: the tower in other forms, see `weights`."""
+    """A vision tower, pictures, and a folder of one's own.
+
+    *peers*: the tower in other forms, see `weights`. *cores*: as many as may be used.
+    """
 
     model: Path
     folder: Path
     output: Path
     peers: Path
+    cores: int
 
     @property
     def files(self) -> list[Path]:
@@ -44,7 +48,7 @@ class Work:
 def run_peer(program: Callable[[Task], Work]) -> None:
     """From the command line to the files that tell."""
     model, folder, output, peers = (Path(argument) for argument in sys.argv[1:5])
-    work = program(Task(model, folder, output, peers))
+    work = program(Task(model, folder, output, peers, int(sys.argv[5])))
     if not work.vectors:
         sys.exit("It made no vectors.")
     save(output / "vectors.npz", work.vectors)

@@ -22,8 +22,6 @@ from PIL import Image
 from transformers import CLIPVisionModelWithProjection
 
 BATCH = 25
-PREPARING_WORKERS = 2
-"""Its default is 4; with more than the machine's cores it gets slower."""
 
 
 def program(task: Task) -> Work:
@@ -41,7 +39,8 @@ def program(task: Task) -> Work:
         output_folder=str(output),
         output_partition_count=1,
         batch_size=BATCH,
-        num_prepro_workers=PREPARING_WORKERS,
+        # Its default is 4; with more than the machine's cores it gets slower.
+        num_prepro_workers=task.cores,
         enable_text=False,
         clip_model="bench",
     )

@@ -28,12 +28,17 @@ _PREPROCESSOR = {
 
 def program(task: Task) -> Work:
     """Its default batch, no store."""
+    return embedded(task, parallel=None)
+
+
+def embedded(task: Task, *, parallel: int | None, note: str = "") -> Work:
+    """*parallel*: so many processes of its own."""
     model = _embedding(task)
     files = task.files
     started = now()
-    rows = list(model.embed([str(file) for file in files]))
+    rows = list(model.embed([str(file) for file in files], parallel=parallel))
     seconds = now() - started
-    return Work({file.name: float_rows(row) for file, row in zip(files, rows, strict=True)}, seconds)
+    return Work({file.name: float_rows(row) for file, row in zip(files, rows, strict=True)}, seconds, note)
 
 
 def _embedding(task: Task) -> ImageEmbedding:
