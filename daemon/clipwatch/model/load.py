@@ -19,7 +19,7 @@ from clipwatch.model.onnx import OnnxEngine, has_accelerator
 from clipwatch.model.openvino import OpenVinoEngine
 from clipwatch.model.preprocessor import read_preprocessing
 from clipwatch.model.text import load_text_encoder
-from clipwatch.model.variant import INT8, OPENVINO, Variant, read_variant
+from clipwatch.model.variant import INT8, OPENVINO, PRECISIONS, Variant, read_variant
 from clipwatch.model.weights import Weights, read_weights
 
 OPENVINO_FROM_BYTES: Final = 16 * 2**20
@@ -119,7 +119,8 @@ def _load(config: ModelConfig, batch_size: int, logger: Any, explicit_path: bool
         fast = OpenVinoEngine(weights, threads=threads_for(config))
         return build_encoder(fast, files, source, config, batch_size=batch_size, precision=precision)
 
-    engine = OnnxEngine(weights, device=config.device, threads=threads_for(config))
+    told = PRECISIONS[INT8] if variant is not None else ""
+    engine = OnnxEngine(weights, device=config.device, threads=threads_for(config), precision=told)
     on_cpu = engine.describe["provider"] == "CPUExecutionProvider"
     if on_cpu and config.device == "auto" and has_accelerator():
         logger.warning("model.accelerator_unusable", using="CPUExecutionProvider")
@@ -162,12 +163,12 @@ def _faster(exact: VisionEncoder, weights: Weights, config: ModelConfig, batch_s
             raise
         logger.warning("model.engine_refused", engine="openvino", reason=error.message)
         return exact
-    mean, _ = cosines(exact, fast, sample_pictures(exact.preprocessing.side))
-    if mean >= GATE:
+    _, least = cosines(exact, fast, sample_pictures(exact.preprocessing.side))
+    if least >= GATE:
         return fast
     if config.engine == "openvino":
         return build_encoder(engine, files, source, config, batch_size=batch_size, precision=engine.precision)
-    logger.warning("model.engine_refused", engine="openvino", reason="its vectors differ", cosine=round(mean, 6))
+    logger.warning("model.engine_refused", engine="openvino", reason="its vectors differ", cosine=round(least, 6))
     return exact
 
 

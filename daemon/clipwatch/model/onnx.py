@@ -36,9 +36,10 @@ _RUNTIME_ERRORS: Final[tuple[type[Exception], ...]] = (
 class OnnxEngine:
     """One session; nothing of its model is read from disk again."""
 
-    def __init__(self, weights: Weights, *, device: str, threads: int) -> None:
+    def __init__(self, weights: Weights, *, device: str, threads: int, precision: str = "") -> None:
         """*device*: "auto", "cpu" or the first word of an execution provider's name ("cuda").
 
+        *precision*: what to call it where the graph's own types do not tell; quantised graphs take and give floats.
         Raises `ModelError` where the bytes are no model or the device is not there.
         """
         provider = _provider(device)
@@ -66,14 +67,16 @@ class OnnxEngine:
         self._file = weights.file
         self._provider = in_force
         self._threads = threads
+        self._precision = precision
         self.inputs: Sequence[Port] = tuple(_port(port) for port in self._session.get_inputs())
         self.outputs: Sequence[Port] = tuple(_port(port) for port in self._session.get_outputs())
 
     @property
     def describe(self) -> Mapping[str, object]:
+        half = any(port.type == "tensor(float16)" for port in self.inputs)
         return {
             "engine": "onnxruntime",
-            "precision": "float16" if any(port.type == "tensor(float16)" for port in self.inputs) else "float32",
+            "precision": self._precision or ("float16" if half else "float32"),
             "provider": self._provider,
             "threads": self._threads,
         }

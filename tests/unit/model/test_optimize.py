@@ -66,6 +66,7 @@ def test_switching_to_int8_keeps_the_fingerprint_where_vectors_stay(path: Path) 
     report = run(path, switch=INT8, allow=0.9)
     after = load(path)
     assert report.chosen == INT8
+    assert (before.describe["precision"], after.describe["precision"]) == ("float32", "int8")
     assert not np.array_equal(after.encode(models.pictures(1)), before.encode(models.pictures(1)))
     same = report.rows[1].cosine_mean >= GATE
     assert (after.fingerprint == before.fingerprint) is same

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from clipwatch.model import load as loading
 from clipwatch.model import openvino
 from clipwatch.model.encoder import VisionEncoder
 from clipwatch.model.load import load_encoder
+from clipwatch.model.onnx import OnnxEngine
 from clipwatch.model.optimize import optimize
 from clipwatch.model.variant import OPENVINO
 from support import onnx_models as models
@@ -82,6 +84,19 @@ def test_vectors_that_differ_are_refused_by_auto_and_named_in_the_fingerprint_wh
     asked = load(vit, engine="openvino")
     assert asked.describe["engine"] == "openvino"
     assert asked.fingerprint != plain.fingerprint
+
+
+@pytest.mark.usefixtures("worthwhile")
+def test_one_picture_that_differs_refuses_an_engine_however_good_the_mean(
+    vit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino, "installed", lambda: True)
+    monkeypatch.setattr(loading, "OpenVinoEngine", partial(OnnxEngine, device="cpu", precision="stands in"))
+    assert load(vit, engine="auto").describe["precision"] == "stands in"
+    monkeypatch.setattr(loading, "cosines", lambda *_: (0.9999, 0.9989))
+    events = models.Events()
+    assert load(vit, events, engine="auto").describe["precision"] == "float32"
+    assert [(event, fields["cosine"]) for event, fields in events.seen] == [("model.engine_refused", 0.9989)]
 
 
 @needs_openvino
