@@ -112,6 +112,12 @@ def dropped_file() -> Any:
     return {"embedded": settled(2), "status_text": show()["StatusText"]}
 
 
+def checked() -> Any:
+    """By root, from a directory that is not the service's."""
+    done = run(CLIPWATCH, "--config", str(CONFIG), "check", "--json")
+    return {"rc": done.returncode, **json.loads(done.stdout)}
+
+
 def hardening() -> Any:
     main = show()["MainPID"]
     lines = Path(f"/proc/{main}/status").read_text().splitlines()
@@ -257,6 +263,7 @@ def main() -> int:
         install,
         start,
         dropped_file,
+        checked,
         hardening,
         good_reload,
         bad_reloads,

@@ -116,6 +116,16 @@ def test_a_dropped_file_is_embedded_and_the_status_line_says_so(seen: dict[str, 
     assert "points" in seen["dropped_file"]["status_text"]
 
 
+def test_root_checks_with_the_eyes_of_the_service(seen: dict[str, Any]) -> None:
+    checked = seen["checked"]
+    assert (checked["rc"], checked["ok"]) == (0, True), checked
+    details = {check["name"]: check["detail"] for check in checked["checks"]}
+    assert details["user"] == "clipwatch"
+    assert details["daemon"].startswith("running")
+    assert details["watching images"] == "by watchdog"
+    assert details["store"].endswith("through the daemon")
+
+
 def test_a_good_configuration_is_taken_without_a_restart(seen: dict[str, Any]) -> None:
     reload = seen["good_reload"]
     assert reload["rc"] == 0, reload

@@ -79,9 +79,10 @@ def _service(said: Mapping[str, list[str]]) -> Service:
 
 
 def owner_of(state: Path) -> Service | None:
-    """Without a service: whoever the state directory belongs to, in this directory; None for root."""
+    """Without a service: whoever the state directory belongs to, or will, in this directory; None for root."""
     try:
-        owner = state.stat().st_uid
+        there = next(path for path in (state.absolute(), *state.absolute().parents) if os.path.exists(path))
+        owner = there.stat().st_uid
         return Service(pwd.getpwuid(owner).pw_name, directory=Path.cwd()) if owner else None
     except (OSError, KeyError):
         return None

@@ -305,6 +305,7 @@ def test_a_program_that_the_user_may_not_run_is_the_finding(
     (open_directory / "state").mkdir()
     os.chown(open_directory / "state", NOBODY, NOBODY)
     assert owner_of(open_directory / "state") is not None
+    assert owner_of(open_directory / "state" / "not" / "yet") is not None
     assert owner_of(open_directory) is None
     private = open_directory / "private"
     private.mkdir(mode=0o700)
