@@ -71,12 +71,20 @@ class Home:
         return json.loads(self.run(*arguments, "--json", expect=expect).stdout)
 
     @contextlib.contextmanager
-    def daemon(self, *arguments: str, options: Sequence[str] = (), until: str = "daemon.ready") -> Iterator[Running]:
-        """A running daemon that has logged *until*, with *options* of `run`; killed at the end if it still runs."""
+    def daemon(
+        self, *arguments: str, options: Sequence[str] = (), before: Sequence[str] = (), until: str = "daemon.ready"
+    ) -> Iterator[Running]:
+        """A running daemon that has logged *until*, with *options* of `run`; killed at the end if it still runs.
+
+        *before*: what starts it, where it is not to be started as it is.
+        """
         log = self.path / "daemon.log"
         with log.open("ab") as stderr:
             process = subprocess.Popen(
-                [COMMAND, *arguments, "run", *options], cwd=self.path, env=self.full_environment(), stderr=stderr
+                [*before, COMMAND, *arguments, "run", *options],
+                cwd=self.path,
+                env=self.full_environment(),
+                stderr=stderr,
             )
         running = Running(process, log, log.stat().st_size)
         try:
