@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from clipwatch.clock import Moment
 from clipwatch.config import WatchConfig
 from clipwatch.folder.root import Root
 
@@ -60,6 +61,9 @@ class HandClock:
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.seconds, UTC)
 
+    def moment(self) -> Moment:
+        return Moment("boot", self.seconds)
+
     def wait(self, event: threading.Event, seconds: float) -> bool:
         self.seconds += seconds
         return event.is_set()
@@ -70,6 +74,9 @@ class LogBook:
     """A logger that keeps what it is told."""
 
     lines: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self.lines.append(("debug", event, fields))
 
     def info(self, event: str, **fields: Any) -> None:
         self.lines.append(("info", event, fields))

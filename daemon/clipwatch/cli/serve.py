@@ -16,13 +16,13 @@ from clipwatch.service.metrics import exposition
 def serve_http(daemon: Daemon, parts: Parts, context: Context, status: Callable[[], dict[str, Any]]) -> HttpServer:
     """Start it; *status* is asked on the loop's thread."""
     config = context.config
-    view = LoopView(daemon.ask, status, turned=lambda: daemon.turned, clock=context.clock)
+    view = LoopView(daemon.ask, status, turned=lambda: daemon.turned, stuck=lambda: daemon.stuck, clock=context.clock)
     answers = parts.answers()
     file_bytes = int(config.limits.file_megabytes * 1_000_000)
     return HttpServer(
         config.http,
         status=view.status,
-        ready=lambda: daemon.ready,
+        unready=daemon.unready,
         healthy=view.healthy,
         search=answers.search,
         image=image_opener(

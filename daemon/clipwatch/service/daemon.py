@@ -29,6 +29,9 @@ PROBE_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 3.5
 """For what is in hand at the end; closing a store that hangs takes as long again, and the contract promises 10."""
 
+STORE_ANSWER_SECONDS: Final = 20.0
+"""How long readiness waits for a store that neither answers nor refuses: well within a unit's `TimeoutStartSec`."""
+
 ANSWER_SECONDS: Final = 30.0
 """How long a question waits for the loop."""
 
@@ -90,7 +93,8 @@ class Daemon:
         self._limiter, self._notifier = limiter, notifier
         self.reload, self._signs, self._keep = reload, signs, keep
         self._liveness = Liveness()
-        self._stuck: list[str] = []
+        self.stuck: list[str] = []
+        """The workers that have work and do not get on with it; replaced, never changed."""
         self._supervise_seconds = min(SUPERVISE_SECONDS, (notifier.watchdog_seconds or 60.0) / 4)
         self._started = started
         self._watches: dict[str, FolderWatch] = {}
@@ -134,9 +138,9 @@ class Daemon:
         stuck = self._liveness.stuck(self._signs(), now)
         if not stuck:
             self._notifier.alive()
-        elif stuck != self._stuck:
+        elif stuck != self.stuck:
             self._logger.error("daemon.stuck", workers=stuck)
-        self._stuck = stuck
+        self.stuck = stuck
 
     # -- asking, from other threads ----------------------------------------------------------------------------
 
@@ -166,7 +170,7 @@ class Daemon:
             for name, watch in self._watches.items()
         }
         status = describe_mirror(self.mirror, watches, now=self._clock.monotonic(), recent=self._recent)
-        return {**status, "troubles": list(self._limiter.troubles)}
+        return {**status, "stuck": self.stuck, "troubles": list(self._limiter.troubles)}
 
     def request_sync(self, looks: Callable[[], dict[str, int]] | None = None) -> SyncRequest:
         """On the loop's thread: a request that is checked after each step. *looks* asks for the looks it needs."""
@@ -174,28 +178,37 @@ class Daemon:
         self._requests.append(request)
         return request
 
-    @property
-    def ready(self) -> tuple[bool, str]:
-        """Whether the first scan is done and the store answers; else why not."""
-        if not self.mirror.store_state.available or not self.mirror.store_state.ready:
-            return False, self.mirror.store_state.trouble or "The store has not answered yet."
-        for folder in self.mirror.folders.values():
-            if not folder.looks:
-                return False, folder.trouble or f"The first scan of folder {folder.name} is not done."
-        return True, ""
+    def unready(self) -> list[str]:
+        """Why not, from any thread; nothing while the store answers and each folder is there and was scanned once."""
+        store, reasons = self.mirror.store_state, []
+        if not store.available or not store.ready:
+            reasons.append(store.trouble or "The store has not answered yet.")
+        for folder in list(self.mirror.folders.values()):
+            if folder.trouble and not folder.available:
+                reasons.append(folder.trouble)
+            elif not folder.looks:
+                reasons.append(f"The first scan of folder {folder.name} is not done.")
+        return reasons
 
     # -- the loop --------------------------------------------------------------------------------------------------
+
+    def _is_up(self, waited_seconds: float) -> bool:
+        """Whether store and folders have answered, be it with their trouble."""
+        store = self.mirror.store_state
+        return (store.ready or bool(store.trouble) or waited_seconds > STORE_ANSWER_SECONDS) and all(
+            folder.available or folder.trouble for folder in self.mirror.folders.values()
+        )
 
     def run(self) -> None:
         """Until stopped; then finish what is in hand, or drop it whole."""
         wake = self.mirror.inbox.wake
-        announced = False
+        announced, began = False, self._clock.monotonic()
         while not self._stop.requested.is_set():
             wake.clear()
             wait = self.mirror.step()
             self.turned = now = self._clock.monotonic()
             self._requests = [request for request in self._requests if not request.check()]
-            if not announced and all(f.available or f.trouble for f in self.mirror.folders.values()):
+            if not announced and self._is_up(now - began):
                 announced = True
                 self._logger.info("daemon.ready", seconds=round(now - self._started, 3))
                 self._notifier.ready()

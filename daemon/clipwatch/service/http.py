@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final
 
@@ -42,13 +42,15 @@ class LoopView:
         status: Callable[[], dict[str, Any]],
         *,
         turned: Callable[[], float],
+        stuck: Callable[[], Sequence[str]],
         clock: Clock,
     ) -> None:
         """*ask* has *status* answered on the loop's thread within so many seconds, or raises `StoreUnavailable`.
 
-        *turned*: the monotonic moment at which the loop last turned.
+        *turned*: the monotonic moment at which the loop last turned. *stuck*: the workers that stand still with work.
         """
-        self._ask, self._status, self._turned, self._clock = ask, status, turned, clock
+        self._ask, self._status, self._clock = ask, status, clock
+        self._turned, self._stuck = turned, stuck
         self._latest: dict[str, Any] | None = None
 
     @property
@@ -58,7 +60,7 @@ class LoopView:
 
     def healthy(self) -> bool:
         """False only where a restart would help."""
-        return self.age_seconds < STALLED_SECONDS
+        return self.age_seconds < STALLED_SECONDS and not self._stuck()
 
     def status(self) -> dict[str, Any]:
         """The status, and `loop_age_seconds`; while the loop is in a long step, the last one that is known."""
@@ -78,7 +80,7 @@ class HttpServer:
         config: HttpConfig,
         *,
         status: Callable[[], dict[str, Any]],
-        ready: Callable[[], tuple[bool, str]],
+        unready: Callable[[], list[str]],
         healthy: Callable[[], bool],
         search: Callable[[Mapping[str, Any]], dict[str, Any]],
         image: Callable[[str], OpenImage | None],
@@ -89,7 +91,7 @@ class HttpServer:
     ) -> None:
         """Start, unless `http.listen` is empty. The calls are as `http_app.Views` says."""
         self._listen, self._access = config.listen, Access.of(config)
-        self._views = Views(status, ready, healthy, search, image, metrics, body_bytes)
+        self._views = Views(status, unready, healthy, search, image, metrics, body_bytes)
         self._clock, self._logger = clock, logger
         self._stop = threading.Event()
         self._server: QuietServer | None = None

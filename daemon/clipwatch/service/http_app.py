@@ -67,7 +67,8 @@ class Views:
     """What the server shows; every call may be made from any thread and may block."""
 
     status: Callable[[], dict[str, Any]]
-    ready: Callable[[], tuple[bool, str]]
+    unready: Callable[[], list[str]]
+    """Why it is not ready; nothing where it is."""
     healthy: Callable[[], bool]
     search: Callable[[Mapping[str, Any]], dict[str, Any]]
     image: Callable[[str], OpenImage | None]
@@ -185,8 +186,8 @@ class _Routes:
         return answer({"healthy": healthy}, 200 if healthy else 503)
 
     async def _readyz(self, _request: Request) -> Response:
-        ready, reason = await self._looks.run(self._views.ready)
-        return answer({"ready": ready, "reasons": [reason] if reason else []}, 200 if ready else 503)
+        reasons = await self._looks.run(self._views.unready)
+        return answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     async def _metrics(self, _request: Request) -> Response:
         text, media_type = await self._looks.run(self._views.metrics)

@@ -23,6 +23,10 @@ LONGEST_PAUSE_SECONDS: Final = 90.0
 """Above the pause between two attempts on a store that is away, and the time for a decode worker to start."""
 
 
+WORKERS: Final = ("decode", "encode", "store")
+"""Those that work beside the loop."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sign:
     """One worker's sign of life: whether it has work, and a number that moves with it."""

@@ -18,6 +18,8 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from clipwatch.errors import RejectReason
+from clipwatch.service.liveness import WORKERS
 from clipwatch.service.status import STATES
 
 Status = Mapping[str, Any]
@@ -78,7 +80,11 @@ def _whole(status: Status) -> Iterator[Metric]:
         ((key, status[key]) for key in ("points", "pending", "rejected", "ignored", "held")),
     )
     yield _gauges(
-        "clipwatch_rejected", "Images without a point, by reason.", "reason", status["rejected_by_reason"].items()
+        "clipwatch_rejected",
+        "Images without a point, by reason.",
+        "reason",
+        # A reason without a sample would come into being with its first image, which no rule can tell from growth.
+        ((str(reason), status["rejected_by_reason"].get(str(reason), 0)) for reason in RejectReason),
     )
     changes = CounterMetricFamily(
         "clipwatch_changes", "Points changed since the start, by what was done.", labels=["what"]
@@ -93,6 +99,12 @@ def _whole(status: Status) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "clipwatch_loop_age_seconds", "Since the daemon's loop last turned.", status.get("loop_age_seconds", 0.0)
+    )
+    yield _gauges(
+        "clipwatch_worker_stuck",
+        "1: it has work and has not moved for so long that only a restart helps.",
+        "worker",
+        ((worker, float(worker in status["stuck"])) for worker in WORKERS),
     )
 
 

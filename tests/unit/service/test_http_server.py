@@ -34,7 +34,7 @@ class Site:
         self.logs = LogBook()
         self.asked: list[Mapping[str, Any]] = []
         self.healthy = True
-        self.ready = (True, "")
+        self.unready: list[str] = []
         self.status: Callable[[], dict[str, Any]] = lambda: {"state": "watching"}
         self.search: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda _: {"hits": []}
         self.file: Path | None = None
@@ -48,7 +48,7 @@ class Site:
         self.server = HttpServer(
             HttpConfig(**{"listen": "127.0.0.1:0", **settings}),
             status=lambda: self.status(),
-            ready=lambda: self.ready,
+            unready=lambda: self.unready,
             healthy=lambda: self.healthy,
             search=search,
             image=self.open_image,
@@ -122,11 +122,11 @@ def test_each_route_answers(site: Site, web: httpx.Client) -> None:
     ]
 
 
-def test_what_is_wrong_makes_it_unready_or_unhealthy_with_the_reason(site: Site, web: httpx.Client) -> None:
-    site.ready, site.healthy = (False, "The store does not answer."), False
+def test_what_is_wrong_makes_it_unready_or_unhealthy_with_each_reason(site: Site, web: httpx.Client) -> None:
+    site.unready, site.healthy = ["The store does not answer.", "The folder is missing."], False
     answer = web.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json() == {"ready": False, "reasons": ["The store does not answer."]}
+    assert answer.json() == {"ready": False, "reasons": ["The store does not answer.", "The folder is missing."]}
     assert web.get("/healthz").status_code == 503
 
 
@@ -422,13 +422,13 @@ def test_a_loop_in_a_long_step_is_told_by_its_last_word_and_in_the_end_by_its_il
             raise StoreUnavailable("The daemon is too busy to answer.")
         return question()
 
-    view = LoopView(ask, lambda: {"points": 3}, turned=lambda: 0.0, clock=clock)
+    view = LoopView(ask, lambda: {"points": 3}, turned=lambda: 0.0, stuck=list, clock=clock)
     assert view.status() == {"points": 3, "loop_age_seconds": 0.0}
     busy, clock.seconds = True, 30.0
     assert view.status() == {"points": 3, "loop_age_seconds": 30.0}
     assert view.healthy()
     clock.seconds = 121.0
     assert not view.healthy()
-    nothing_yet = LoopView(ask, dict, turned=lambda: 0.0, clock=clock)
+    nothing_yet = LoopView(ask, dict, turned=lambda: 0.0, stuck=list, clock=clock)
     with pytest.raises(StoreUnavailable):
         nothing_yet.status()

@@ -15,7 +15,7 @@ import pytest
 from clipwatch.config import BatchConfig, Config
 from clipwatch.mirror.jobs import Lane, Mailbox
 from clipwatch.mirror.mirror import Mirror
-from clipwatch.service.liveness import Liveness, Sign, mirror_signs
+from clipwatch.service.liveness import WORKERS, Liveness, Sign, mirror_signs
 from clipwatch.service.notify import Notifier
 
 
@@ -120,6 +120,10 @@ def _signs(mirror: _Mirror, *, requests: int = 0, decoding_since: float | None =
         config=Config(batch=BatchConfig(size=2)),
         watchdog_seconds=6,
     )
+
+
+def test_every_worker_gives_a_sign() -> None:
+    assert sorted(sign.worker for sign in _signs(_Mirror())) == sorted(WORKERS)
 
 
 @pytest.mark.parametrize("name", ["encode", "store"])

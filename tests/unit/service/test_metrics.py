@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from clipwatch.errors import StoreUnavailable
+from clipwatch.errors import RejectReason, StoreUnavailable
 from clipwatch.folder.settle import Settling
 from clipwatch.records import Signature
 from clipwatch.service.metrics import exposition
@@ -60,6 +60,7 @@ STATUS: Mapping[str, Any] = {
     },
     "done": {"embedded": 1, "reused": 2, "refreshed": 3, "deleted": 4},
     "loop_age_seconds": 0.5,
+    "stuck": ["encode"],
 }
 
 
@@ -79,6 +80,10 @@ def test_every_figure_of_the_status_is_told() -> None:
     assert told["clipwatch_images_total", "points"] == 9
     assert told["clipwatch_images_total", "held"] == 5
     assert told["clipwatch_rejected", "truncated"] == 2
+    assert told["clipwatch_rejected", "crashed"] == 0
+    assert {name[1] for name in told if name[0] == "clipwatch_rejected"} == {str(reason) for reason in RejectReason}
+    assert told["clipwatch_worker_stuck", "encode"] == 1
+    assert told["clipwatch_worker_stuck", "store"] == 0
     assert told["clipwatch_changes_total", "reused"] == 2
     assert told["clipwatch_stage_seconds_sum", "verify"] == 7
     assert told["clipwatch_stage_seconds_count", "verify"] == 11

@@ -7,9 +7,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +16,16 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from clipwatch import __version__
-from clipwatch.cli.assemble import Context, opened
-from clipwatch.cli.run import describe
 from clipwatch.clock import SystemClock
-from clipwatch.config import Config, HttpConfig, StateConfig, StoreConfig, WatchConfig
-from clipwatch.config_file import LoadedConfig
+from clipwatch.config import WatchConfig
 from clipwatch.errors import StoreUnavailable
 from clipwatch.folder.backend import WatchRefused
 from clipwatch.folder.watch import FolderWatch
-from clipwatch.service.answers import Answers
-from clipwatch.service.daemon import Daemon, Stop, store_listener
-from clipwatch.service.logs import RepeatLimiter
+from clipwatch.model.encoder import VisionEncoder
+from clipwatch.service import liveness
+from clipwatch.service.http import LoopView
 from clipwatch.service.metrics import exposition
-from clipwatch.service.notify import Notifier
+from support.daemons import running
 from support.engines import running_engine
 from support.faulty_proxy import FaultyProxy
 from support.folders import LogBook, wait_until, write_image
@@ -44,14 +39,14 @@ RULES = {
     for rule in group["rules"]
 }
 ALWAYS = {"ClipwatchDemonstrationModel"}
-"""True of every daemon here: the model that ships is the one in use."""
+"""Fires of every daemon here: the model that ships is the one in use."""
 
 Scrape = list[tuple[str, dict[str, str], float]]
 COMPARE: Mapping[str, Callable[[float, float], bool]] = {"==": operator.eq, ">": operator.gt}
 
 
-def scrape_of(status: Callable[[], Mapping[str, Any]]) -> Scrape:
-    text, _ = exposition(status, __version__)()
+def scrape_of(status: Mapping[str, Any]) -> Scrape:
+    text, _ = exposition(lambda: status, __version__)()
     return [
         (sample.name, dict(sample.labels), sample.value)
         for family in text_string_to_metric_families(text.decode())
@@ -91,65 +86,13 @@ def true(expression: str, scrape: Scrape, before: Scrape, now: float) -> bool:
     return any(compare(value, right) for value in found)
 
 
-def firing(scrape: Scrape, before: Scrape | None = None, now: float | None = None) -> set[str]:
-    moment = time.time() if now is None else now
-    return {name for name, rule in RULES.items() if true(rule, scrape, before or scrape, moment)} - ALWAYS
-
-
-class Running:
-    """A mirror that a test drives step by step, and its status as the daemon tells it."""
-
-    def __init__(self, daemon: Daemon, status: Callable[[], dict[str, Any]], answers: Answers) -> None:
-        self.daemon, self.status, self.answers = daemon, status, answers
-
-    def until(self, condition: Callable[[dict[str, Any]], object]) -> Scrape:
-        def met() -> object:
-            self.daemon.mirror.step()
-            return condition(self.status())
-
-        wait_until(met, 60)
-        return self.scrape()
-
-    def scrape(self) -> Scrape:
-        return scrape_of(self.status)
-
-
-@contextmanager
-def running(home: Path, store_url: str = "") -> Iterator[Running]:
-    config = Config(
-        watch=(WatchConfig(path=str(home / "images"), settle_seconds=0.05),),
-        store=StoreConfig(url=store_url or f"embedded:{home / 'store'}", timeout_seconds=1),
-        state=StateConfig(path=str(home / "state")),
-        http=HttpConfig(listen=""),
-    )
-    clock, logs, stop = SystemClock(), _Quiet(), threading.Event()
-    context = Context(LoadedConfig(config, {}, None), logs, RepeatLimiter(clock), json=False)
-    box: list[Daemon] = []
-    listener = store_listener(lambda: box[0].mirror if box else None)
-    with opened(context, stop=stop, give_up_seconds=None, on_state=listener) as parts:
-        mirror = parts.mirror()
-        daemon = Daemon(
-            mirror,
-            stop=Stop(stop),
-            clock=clock,
-            logger=logs,
-            limiter=context.limiter,
-            notifier=Notifier({}),
-            started=clock.monotonic(),
-        )
-        box.append(daemon)
-        try:
-            yield Running(daemon, partial(describe, daemon, parts, context, lambda: None), parts.answers())
-        finally:
-            stop.set()
-            mirror.stop()
-            daemon.close()
-            mirror.close(wait_seconds=2)
-
-
-class _Quiet(LogBook):
-    def debug(self, event: str, **fields: Any) -> None:
-        self.lines.append(("debug", event, fields))
+def firing(
+    status: Mapping[str, Any] | None, before: Mapping[str, Any] | None = None, now: float | None = None
+) -> set[str]:
+    """The alerts whose expression is true of a scrape now. *before*: the status of an hour ago."""
+    scrape, moment = scrape_of(status) if status else [], time.time() if now is None else now
+    earlier = scrape_of(before) if before else scrape
+    return {name for name, rule in RULES.items() if true(rule, scrape, earlier, moment)}
 
 
 def quiet(status: dict[str, Any]) -> bool:
@@ -157,18 +100,20 @@ def quiet(status: dict[str, Any]) -> bool:
 
 
 def test_the_life_of_a_folder_fires_what_it_should(tmp_path: Path) -> None:
-    """Missing, then there and well, then full of broken files, then emptied; and long without a scan."""
+    """Missing, then there and empty, then well, then full of broken files, then emptied; and long without a scan."""
     images = tmp_path / "images"
     with running(tmp_path) as it:
-        assert firing(it.until(lambda s: s["state"] == "folder-missing")) == {"ClipwatchFolderMissing"}
+        missing = it.until(lambda s: s["state"] == "folder-missing")
+        assert firing(missing) == ALWAYS | {"ClipwatchFolderMissing"}
 
         images.mkdir()
+        empty = it.until(lambda s: s["watch"][0]["last_scan"] and quiet(s))
+        assert firing(empty) == ALWAYS
         for seed in range(12):
             write_image(images / f"{seed}.png", seed)
-        (images / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
         well = it.until(lambda s: s["points"] == 12 and quiet(s))
-        assert firing(well) == set()
-        assert firing(well, now=time.time() + 4 * 3600) == {"ClipwatchNoScan"}
+        assert firing(well, before=empty) == ALWAYS
+        assert firing(well, now=time.time() + 4 * 3600) == ALWAYS | {"ClipwatchNoScan"}
         busy = it.status()["stages"]
         assert busy["seconds"]["decode"] > 0
         assert busy["images"]["decode"] >= 12
@@ -176,23 +121,24 @@ def test_the_life_of_a_folder_fires_what_it_should(tmp_path: Path) -> None:
         for number in range(11):
             (images / f"broken-{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes([number]))
         it.daemon.mirror.ask_looks("test")
-        worse = it.until(lambda s: s["rejected"] == 12 and quiet(s))
-        assert firing(worse, before=well) == {"ClipwatchRejectedGrowing"}
-        assert firing(worse) == set()
+        worse = it.until(lambda s: s["rejected"] == 11 and quiet(s))
+        assert firing(worse, before=empty) == ALWAYS | {"ClipwatchRejectedGrowing"}
+        assert firing(worse, before=worse) == ALWAYS
 
         shutil.rmtree(images)
         images.mkdir()
         it.daemon.mirror.ask_looks("test")
         held = it.until(lambda s: s["held"] == 12)
-        assert firing(held) == {"ClipwatchDeletesHeld"}
+        assert firing(held) == ALWAYS | {"ClipwatchDeletesHeld"}
 
 
 def test_a_store_that_is_away_fires_and_a_question_ends(tmp_path: Path) -> None:
     """The mirror waits for the store for as long as it takes; who asks is told within `store.timeout_seconds`."""
     (tmp_path / "images").mkdir()
     with running(tmp_path, store_url="http://127.0.0.1:9") as it:
-        assert firing(it.until(lambda s: not s["store"]["available"])) == {"ClipwatchStoreAway"}
-        assert it.until(lambda s: s["store"]["retries"] > 0)
+        away = it.until(lambda s: not s["store"]["available"])
+        assert firing(away) == ALWAYS | {"ClipwatchStoreAway"}
+        it.until(lambda s: s["store"]["retries"] > 0)
         with pytest.raises(StoreUnavailable):
             it.answers.search({"plus": [{"image": small_png()}]})
 
@@ -207,9 +153,9 @@ def test_an_outage_is_noticed_and_over_while_nothing_is_written(tmp_path: Path) 
         it.until(quiet)
         proxy.go_down()
         it.daemon.mirror.probe_store()
-        assert firing(it.until(lambda s: not s["store"]["available"])) == {"ClipwatchStoreAway"}
+        assert firing(it.until(lambda s: not s["store"]["available"])) == ALWAYS | {"ClipwatchStoreAway"}
         proxy.come_up()
-        assert firing(it.until(lambda s: s["store"]["available"] and quiet(s))) == set()
+        assert firing(it.until(lambda s: s["store"]["available"] and quiet(s))) == ALWAYS
 
 
 def test_a_watch_that_is_refused_fires(tmp_path: Path) -> None:
@@ -229,25 +175,53 @@ def test_a_watch_that_is_refused_fires(tmp_path: Path) -> None:
             WatchConfig(path=str(images), backend="watchdog"),
             it.daemon.mirror.inbox,
             SystemClock(),
-            _Quiet(),
+            LogBook(),
             backends={"watchdog": refuse},
         )
         it.daemon._watches["images"].stop()
         it.daemon._watches["images"] = watch
         watch.start()
-        assert firing(it.scrape()) == {"ClipwatchWatchUnhealthy"}
-        watch.stop()
+        assert firing(it.status()) == ALWAYS | {"ClipwatchWatchUnhealthy"}
 
 
-def test_waiting_files_a_still_loop_and_silence_fire(tmp_path: Path) -> None:
+def test_a_frozen_encoder_fires_and_is_ill_health_until_it_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no service manager would restart it."""
+    thaw = threading.Event()
+    encode = VisionEncoder.encode
+
+    def frozen(self: VisionEncoder, pixels: Any) -> Any:
+        thaw.wait(60)
+        return encode(self, pixels)
+
+    monkeypatch.setattr(VisionEncoder, "encode", frozen)
+    monkeypatch.setattr(liveness, "ENCODE_SECONDS_PER_IMAGE", 0.01)
+    (tmp_path / "images").mkdir()
+    write_image(tmp_path / "images" / "a.png", 1)
+    with running(tmp_path, watchdog_seconds=0.2) as it, it.turning():
+        daemon = it.daemon
+        view = LoopView(
+            daemon.ask, it.status, turned=lambda: daemon.turned, stuck=lambda: daemon.stuck, clock=SystemClock()
+        )
+        wait_until(lambda: view.status()["stuck"] == ["encode"])
+        assert firing(view.status()) == ALWAYS | {"ClipwatchWorkerStuck"}
+        assert not view.healthy()
+        assert ("error", "daemon.stuck", {"workers": ["encode"]}) in it.logs.lines
+        thaw.set()
+        wait_until(lambda: quiet(view.status()) and view.healthy())
+        assert firing(view.status()) == ALWAYS
+
+
+def test_waiting_files_a_still_loop_and_silence_fire_and_a_full_model_does_not(tmp_path: Path) -> None:
     """What no test can wait for is told by the same status with later figures."""
     (tmp_path / "images").mkdir()
     with running(tmp_path) as it:
-        it.until(quiet)
-        status = it.status()
-    assert firing(scrape_of(lambda: {**status, "lag_seconds": 3601.0})) == {"ClipwatchLag"}
-    assert firing(scrape_of(lambda: {**status, "loop_age_seconds": 121.0})) == {"ClipwatchStalled"}
-    assert firing([]) == {"ClipwatchAbsent"}
+        status = it.until(quiet)
+    assert firing({**status, "lag_seconds": 3601.0}) == ALWAYS | {"ClipwatchLag"}
+    assert firing({**status, "loop_age_seconds": 121.0}) == ALWAYS | {"ClipwatchStalled"}
+    assert firing({**status, "model": {**status["model"], "demonstration": False}}) == set()
+    assert firing(None) == {"ClipwatchAbsent"}
 
 
 def test_a_file_that_waits_is_told_as_lag(tmp_path: Path) -> None:
