@@ -47,6 +47,8 @@ class HubStandIn:
     """Claim this size in the metadata."""
     hangs: set[str] = field(default_factory=set)
     """Say nothing more, after the half of a file."""
+    hangs_asked: set[str] = field(default_factory=set)
+    """Say nothing at all to whoever asks about a file."""
     hung: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
     is_hub: bool = True
@@ -124,6 +126,10 @@ class _Handler(BaseHTTPRequestHandler):
         prefix, _, path = unquote(self.path).partition("/resolve/")[2].partition("/") if not cdn else ("", "", "")
         path = unquote(self.path).removeprefix("/cdn/") if cdn else path
         hub.requests.append(Seen(self.command, path, self.headers.get("Range"), self.headers.get("Authorization"), cdn))
+        if path in hub.hangs_asked:
+            hub.released.wait()
+            self.close_connection = True
+            return
         status = hub.status.get(path)
         known = cdn or (self.path.startswith(f"/{hub.repository}/resolve/") and prefix in (COMMIT, "main"))
         if status is not None or not known or path not in hub.files:

@@ -29,7 +29,9 @@ from clipwatch.model.convert import agreement, convert, lowest_cosine
 from clipwatch.model.load import load_encoder
 from clipwatch.model.text import load_text_encoder
 
-SCRIPT = Path(__file__).parents[2] / "models" / "convert_to_onnx.py"
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "models" / "convert_to_onnx.py"
+PHOTOGRAPHS = [ROOT / "docs" / "samples" / name for name in ("moon.png", "photographer.jpg")]
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORDS = ("a photo of a cat", "red", "A red car, far away!", "beach " * 100)
 TINY = {
@@ -70,6 +72,14 @@ def test_a_model_that_is_there_is_kept_unless_forced(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="already there"):
         convert("nowhere", tmp_path)
     assert (tmp_path / "clip_vision.onnx").read_bytes() == b"mine"
+
+
+def test_the_script_of_the_classic_recipe_only_calls_the_command(tmp_path: Path) -> None:
+    (tmp_path / "clip_vision.onnx").write_bytes(b"mine")
+    command = [sys.executable, str(SCRIPT), "nowhere", "--directory", str(tmp_path), "--output", "image_embeds"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"clipwatch: {tmp_path / 'clip_vision.onnx'} is already there.")
 
 
 def test_an_unknown_output_is_refused(tmp_path: Path) -> None:
@@ -128,18 +138,6 @@ def write_source(folder: Path, transformers: Any, **sizes: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("photographs")
-    generator = np.random.default_rng(1)
-    paths = []
-    for number, (width, height) in enumerate([(640, 480), (300, 500)]):
-        coarse = Image.fromarray(generator.integers(0, 256, (9, 12, 3), dtype=np.uint8))
-        paths.append(folder / f"{number}.jpg")
-        coarse.resize((width, height), Image.Resampling.BICUBIC).save(paths[-1], quality=90)
-    return paths
-
-
-@pytest.fixture(scope="module")
 def vit_b32(extra: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Any]]:
     folder = tmp_path_factory.mktemp("vit-b32")
     yield folder, write_source(folder, extra[1])
@@ -163,14 +161,17 @@ def reference(torch: Any, model: Any, pixels: Any) -> Any:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_vit_b32_is_converted_by_the_script_and_gives_the_vectors_of_pytorch(
-    extra: Any, vit_b32: tuple[Path, Any], photographs: list[Path], tmp_path: Path
+    extra: Any, vit_b32: tuple[Path, Any], tmp_path: Path
 ) -> None:
     torch, transformers = extra
     source, model = vit_b32
-    command = [sys.executable, str(SCRIPT), str(source), "--directory", str(tmp_path), "--pictures"]
-    done = subprocess.run([*command, *photographs], capture_output=True, text=True, timeout=250, check=False)
+    command = [sys.executable, str(SCRIPT), str(source), "--directory", str(tmp_path), "--json", "--pictures"]
+    done = subprocess.run([*command, *PHOTOGRAPHS], capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr
-    assert "512 numbers a picture, cosine to PyTorch" in done.stdout
+    told = json.loads(done.stdout)
+    assert told["path"] == str(tmp_path / "clip_vision.onnx")
+    assert (told["width"], told["pictures"]) == (512, len(PHOTOGRAPHS) + 4)
+    assert told["cosine"] > 0.9999
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "bundle.json",
         "clip_text.onnx",
@@ -184,7 +185,7 @@ def test_vit_b32_is_converted_by_the_script_and_gives_the_vectors_of_pytorch(
         ModelConfig(path=str(tmp_path / "clip_vision.onnx")), batch_size=4, logger=None, explicit_path=True
     )
     assert (encoder.width, encoder.pooling, encoder.preprocessing.side) == (512, "none", 224)
-    pictures = [np.asarray(Image.open(path).convert("RGB").resize((224, 224))) for path in photographs]
+    pictures = [np.asarray(Image.open(path).convert("RGB").resize((224, 224))) for path in PHOTOGRAPHS]
     pixels = transformers.CLIPImageProcessor()(pictures, return_tensors="np")["pixel_values"]
     assert cosine_to(encoder.encode(pictures), reference(torch, model, pixels)) > 0.9999
     shutil.rmtree(tmp_path)
@@ -238,6 +239,8 @@ def test_the_bundle_pairs_both_towers_and_tells_what_the_text_needs(tiny: tuple[
     assert bundle.card["output"] == "image_embeds"
     assert bundle.card["cosine"] > 0.9999
     assert bundle.name == tiny[0].name
+    # Weights that were made up know no picture by its words.
+    assert bundle.known_answers == ()
 
 
 @pytest.mark.convert
@@ -270,7 +273,7 @@ def test_a_refused_conversion_leaves_what_was_there(
     monkeypatch.setattr("clipwatch.model.convert.MIN_COSINE", 1.5)
     with pytest.raises(ModelError, match="other vectors"):
         convert(str(tiny[0]), tmp_path, force=True)
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["clip_vision.onnx"]
+    assert [path.name for path in tmp_path.iterdir()] == ["clip_vision.onnx"]
     monkeypatch.undo()
     convert(str(tiny[0]), tmp_path, force=True)
     assert (tmp_path / "clip_vision.onnx").stat().st_size > 4

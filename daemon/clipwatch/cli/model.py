@@ -12,7 +12,7 @@ from typing import Any
 from clipwatch.cli.asking import print_json
 from clipwatch.cli.assemble import Context, opened
 from clipwatch.config import ModelConfig
-from clipwatch.errors import ConfigError, FileRejected, ModelError
+from clipwatch.errors import ConfigError, FileRejected
 
 
 def main(arguments: argparse.Namespace, context: Context) -> int:
@@ -49,18 +49,16 @@ def _list(_arguments: argparse.Namespace, context: Context) -> int:
 
 def _fetch(arguments: argparse.Namespace, context: Context) -> int:
     from clipwatch.model.cards import card_named
-    from clipwatch.model.fetch import fetch, reachable, setting
+    from clipwatch.model.fetch import fetch, fetch_or_give_up, setting
 
     card = card_named(arguments.name)
+    directory = Path(arguments.directory or beside_the_default(context.config.model.path))
     limit = arguments.give_up_seconds
-    if limit is not None and not reachable(limit):
-        raise ModelError(
-            f"The hub did not answer within {limit:g} s.", hint="Fetch when there is a network, or see docs/models.md."
-        )
     with _Bars(shown=sys.stderr.isatty() and not context.json) as bars:
-        vision = fetch(
-            card, Path(arguments.directory or beside_the_default(context.config.model.path)), progress=bars.tell
-        )
+        if limit is None:
+            vision = fetch(card, directory, progress=bars.tell)
+        else:
+            vision = fetch_or_give_up(card, directory, give_up_seconds=limit, progress=bars.tell)
     if context.json:
         print_json({"name": card.name, "path": str(vision), "revision": card.revision})
     else:
@@ -128,11 +126,11 @@ def _info(arguments: argparse.Namespace, context: Context) -> int:
 def _convert(arguments: argparse.Namespace, context: Context) -> int:
     from clipwatch.model.convert import convert
 
-    output = {"embeds": "image_embeds", "tokens": "tokens"}[arguments.output]
     done = convert(
         arguments.source,
         Path(arguments.directory),
-        output=output,
+        output="tokens" if arguments.output == "tokens" else "image_embeds",
+        pictures=[Path(picture) for picture in arguments.pictures],
         force=arguments.force,
         say=lambda line: print(line, file=sys.stderr),
     )

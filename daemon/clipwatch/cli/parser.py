@@ -114,7 +114,13 @@ def _model_commands(sub: argparse.ArgumentParser) -> None:
     part = action("convert", "make ONNX from PyTorch weights")
     part.add_argument("source", nargs="?", default="openai/clip-vit-base-patch32", metavar="NAME_OR_DIR")
     part.add_argument("--directory", default="models", metavar="DIR", help="where to (models)")
-    part.add_argument("--output", choices=("embeds", "tokens"), default="embeds", help="what the tower gives")
+    part.add_argument(
+        "--output",
+        choices=("embeds", "image_embeds", "tokens"),
+        default="embeds",
+        help="one vector a picture, or its tokens [n, 50, 512] to be averaged",
+    )
+    part.add_argument("--pictures", nargs="*", default=[], metavar="FILE", help="compare PyTorch and ONNX on these too")
     part.add_argument("--force", action="store_true", help="replace a model that is there")
     part = action("optimize", "measure faster variants on your own pictures, and take one")
     part.add_argument("--use", metavar="VARIANT", help="switch to this variant")

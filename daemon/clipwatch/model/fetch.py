@@ -13,7 +13,8 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -92,23 +93,41 @@ def fetch(
     return vision
 
 
-def reachable(timeout_seconds: float = 10.0, *, endpoint: str | None = None, offline: bool | None = None) -> bool:
-    """Whether the hub answers at all; never takes longer than *timeout_seconds*."""
-    if _offline(offline):
-        return False
-    answered = threading.Event()
+def fetch_or_give_up(
+    card: ModelCard,
+    directory: Path,
+    *,
+    give_up_seconds: float,
+    progress: Progress = lambda _name, _done, _total: None,
+    endpoint: str | None = None,
+) -> Path:
+    """As `fetch`, but `ModelError` where not a byte has come after *give_up_seconds*, whatever it is that hangs."""
+    begun = threading.Event()
+    outcome: Future[Path] = Future()
+    had: dict[str, int] = {}
 
-    def ask() -> None:
-        with suppress(httpx.HTTPError, httpx.InvalidURL, OSError):
-            httpx.head(_endpoint(endpoint), timeout=timeout_seconds)
-            answered.set()
-        finished.set()
+    def tell(name: str, done: int, total: int | None) -> None:
+        if done > had.setdefault(name, done):
+            begun.set()
+        progress(name, done, total)
 
-    # In a thread of its own: looking up a name heeds no time limit.
-    finished = threading.Event()
-    threading.Thread(target=ask, name="hub-reachable", daemon=True).start()
-    finished.wait(timeout_seconds)
-    return answered.is_set()
+    def work() -> None:
+        try:
+            outcome.set_result(
+                fetch(card, directory, progress=tell, endpoint=endpoint, timeout_seconds=give_up_seconds)
+            )
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            outcome.set_exception(error)
+        begun.set()
+
+    # In a thread of its own: looking up a name heeds no time limit, and each answer has one of its own.
+    threading.Thread(target=work, name="fetch", daemon=True).start()
+    if not begun.wait(give_up_seconds):
+        raise ModelError(
+            f"The hub did not answer within {give_up_seconds:g} s.",
+            hint="Fetch when there is a network, or see docs/models.md.",
+        )
+    return outcome.result()
 
 
 def setting(vision: Path) -> str:

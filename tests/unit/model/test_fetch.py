@@ -21,7 +21,7 @@ import pytest
 from clipwatch.errors import LockHeld, ModelError
 from clipwatch.model.bundle import read_bundle
 from clipwatch.model.cards import CardFile, ModelCard
-from clipwatch.model.fetch import fetch, reachable, setting
+from clipwatch.model.fetch import fetch, fetch_or_give_up, setting
 from clipwatch.model.photographs import photographs
 from support.hub_stand_in import COMMIT, HubStandIn, running_hub
 
@@ -273,7 +273,6 @@ def test_offline_mode_is_honoured(hub: HubStandIn, tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("HF_HUB_OFFLINE", word)
     assert "HF_HUB_OFFLINE" in refusal(hub, tmp_path).message
     assert hub.requests == []
-    assert not reachable(1, endpoint=hub.endpoint)
 
 
 def test_the_endpoint_of_the_environment_is_used(
@@ -408,15 +407,38 @@ def test_files_that_changed_on_the_hub_since_the_break_are_not_mixed(hub: HubSta
     assert (tmp_path / "little" / "vision_model.onnx").read_bytes() == hub.files[VISION]
 
 
-def test_reachable_says_yes_to_a_hub_and_gives_up_in_time_on_silence(hub: HubStandIn) -> None:
-    assert reachable(5, endpoint=hub.endpoint)
+def gives_up(directory: Path, endpoint: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(ModelError, match=r"did not answer within 0\.5 s"):
+        fetch_or_give_up(CARD, directory, give_up_seconds=0.5, endpoint=endpoint)
+    assert time.monotonic() - started < 5
+    assert not (directory / "little").exists()
+
+
+def test_with_patience_for_half_a_second_a_silent_hub_is_given_up(hub: HubStandIn, tmp_path: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        started = time.monotonic()
-        assert not reachable(0.3, endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}")
-        assert time.monotonic() - started < 5
-    assert not reachable(5, endpoint="http://127.0.0.1:1")
+        gives_up(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}")
+
+
+@pytest.mark.parametrize("where", ["at the second file's metadata", "at the first byte"])
+def test_so_is_one_that_answers_at_first(hub: HubStandIn, tmp_path: Path, where: str) -> None:
+    if where == "at the first byte":
+        hub.serves[VISION] = b"1"  # of which the half is nothing
+        hub.hangs.add(VISION)
+    else:
+        hub.hangs_asked.add(TEXT)
+    gives_up(tmp_path, hub.endpoint)
+
+
+def test_a_hub_that_answers_in_time_may_take_as_long_as_it_likes(hub: HubStandIn, tmp_path: Path) -> None:
+    fetch_or_give_up(CARD, tmp_path, give_up_seconds=5, endpoint=hub.endpoint)
+    assert_whole(tmp_path / "little")
+    hub.status[VISION] = 404
+    shutil.rmtree(tmp_path / "little")
+    with pytest.raises(ModelError, match="no commit"):
+        fetch_or_give_up(CARD, tmp_path, give_up_seconds=5, endpoint=hub.endpoint)
 
 
 def test_the_setting_to_write_is_toml() -> None:
