@@ -143,9 +143,15 @@ def _convert(arguments: argparse.Namespace, context: Context) -> int:
 
 
 def _optimize(arguments: argparse.Namespace, context: Context) -> int:
-    from clipwatch.model.fidelity import GATE
+    from clipwatch.model.fidelity import GATE, LEAST_ALLOWED
     from clipwatch.model.optimize import optimize
 
+    allow = GATE if arguments.allow is None else arguments.allow
+    if not LEAST_ALLOWED <= allow <= 1:
+        raise ConfigError(
+            f"--allow must lie between {LEAST_ALLOWED:g} and 1, not {allow:g}.",
+            hint="With vectors further off, answers are another model's.",
+        )
     folder = Path(arguments.images or context.config.watch[0].path)
     with opened(context, give_up_seconds=0) as parts:
         pictures = list(_pictures(folder, parts))
@@ -156,7 +162,7 @@ def _optimize(arguments: argparse.Namespace, context: Context) -> int:
         clock=context.clock,
         explicit_path=context.loaded.chosen("model.path"),
         switch=arguments.use or "",
-        allow=GATE if arguments.allow is None else arguments.allow,
+        allow=allow,
     )
     if context.json:
         print_json(report.as_json())

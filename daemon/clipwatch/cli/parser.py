@@ -123,8 +123,10 @@ def _model_commands(sub: argparse.ArgumentParser) -> None:
     part.add_argument("--pictures", nargs="*", default=[], metavar="FILE", help="compare PyTorch and ONNX on these too")
     part.add_argument("--force", action="store_true", help="replace a model that is there")
     part = action("optimize", "measure faster variants on your own pictures, and take one")
-    part.add_argument("--use", metavar="VARIANT", help="switch to this variant")
-    part.add_argument("--allow", type=float, default=None, metavar="COSINE", help="accept a lower mean cosine (0.999)")
+    part.add_argument("--use", metavar="VARIANT", help="switch to this variant, or to the best")
+    part.add_argument(
+        "--allow", type=float, default=None, metavar="COSINE", help="accept a lower mean cosine (0.999), to 0.99"
+    )
     part.add_argument("--images", metavar="DIR", help="the pictures to measure with (the watched folder)")
 
 

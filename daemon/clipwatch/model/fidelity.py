@@ -18,6 +18,9 @@ GATE: Final = 0.999
 An engine that `auto` takes unasked must reach it on each sample picture; a variant that a person chooses, in the mean.
 """
 
+LEAST_ALLOWED: Final = 0.99
+"""What a person may lower the gate to: below this, rankings are another model's."""
+
 
 def cosines(a: VisionEncoder, b: VisionEncoder, pictures: Sequence[Pixels]) -> tuple[float, float]:
     """Mean and lowest cosine between the two vectors of each picture; a broken vector counts as -1."""

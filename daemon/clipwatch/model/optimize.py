@@ -214,15 +214,27 @@ def _choose(rows: Sequence[Row], switch: str, allow: float) -> str:
 
 
 def _switch(files: ModelFiles, weights: Weights, row: Row, int8_file: Path) -> None:
-    if row.variant == ORIGINAL:
-        write_variant(files.vision, None)
-        return
-    variant = Variant(row.variant, weights.sha256, row.cosine_mean)
+    installed = files.vision.with_name(int8_file.name)
     if row.variant == INT8:
         content = int8_file.read_bytes()
-        _install(content, files.vision.with_name(int8_file.name))
-        variant = replace(variant, file=int8_file.name, sha256=hashlib.sha256(content).hexdigest())
-    write_variant(files.vision, variant)
+        _install(content, installed)
+        sha256 = hashlib.sha256(content).hexdigest()
+        write_variant(files.vision, Variant(INT8, weights.sha256, row.cosine_mean, installed.name, sha256))
+        return
+    left = _int8_file(files.vision)
+    original = row.variant == ORIGINAL
+    write_variant(files.vision, None if original else Variant(row.variant, weights.sha256, row.cosine_mean))
+    if left is not None:
+        left.unlink(missing_ok=True)
+
+
+def _int8_file(vision: Path) -> Path | None:
+    """The one that a former switch put beside the model."""
+    try:
+        before = read_variant(vision)
+    except ModelError:
+        return None  # a choice that cannot be read names no file of ours
+    return vision.with_name(before.file) if before is not None and before.file else None
 
 
 def _install(content: bytes, target: Path) -> None:

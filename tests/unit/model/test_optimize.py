@@ -72,7 +72,14 @@ def test_switching_to_int8_keeps_the_fingerprint_where_vectors_stay(path: Path) 
     assert (after.fingerprint == before.fingerprint) is same
     run(path, switch="original")
     assert load(path).fingerprint == before.fingerprint
-    assert not variant_file(path).exists()
+    assert [file.name for file in path.parent.iterdir()] == ["vit.onnx"]
+
+
+def test_switching_back_leaves_a_file_that_is_not_ours(path: Path) -> None:
+    mine = path.with_name("vit.int8.onnx")
+    mine.write_bytes(b"mine")
+    run(path, switch="original")
+    assert mine.read_bytes() == b"mine"
 
 
 def test_an_explicit_engine_ignores_the_switch(path: Path) -> None:
