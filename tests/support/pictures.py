@@ -45,9 +45,11 @@ def photo(name: str = "china.jpg") -> Image.Image:
 
 
 @cache
-def camera_jpeg(width: int, height: int, *, quality: int = 90, progressive: bool = False) -> bytes:
+def camera_jpeg(
+    width: int, height: int, *, name: str = "china.jpg", quality: int = 90, progressive: bool = False
+) -> bytes:
     """A photograph enlarged to a camera's size, with a sensor's noise so that it compresses like one."""
-    large = np.asarray(photo().resize((width, height), Image.Resampling.BICUBIC), np.int16)
+    large = np.asarray(photo(name).resize((width, height), Image.Resampling.BICUBIC), np.int16)
     noise = np.random.default_rng(7).integers(-6, 7, (height, width, 1), np.int16)
     return jpeg(
         Image.fromarray(np.clip(large + noise, 0, 255).astype(np.uint8)), quality=quality, progressive=progressive
