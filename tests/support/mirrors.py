@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from clipwatch.clock import Moment
 from clipwatch.config import BatchConfig, Config, ImageConfig, LimitsConfig, ModelConfig, StoreConfig, WatchConfig
 from clipwatch.errors import FileRejected, RejectReason
 from clipwatch.folder.inbox import Inbox
@@ -52,11 +53,12 @@ HOUR = 3600.0
 
 
 class FakeClock:
-    """Time that passes only when something waits for it, or `jump` says so; the wall clock goes along."""
+    """Time that passes only when something waits for it, or `jump` says so; the wall clock goes along, or is set."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
         self._began = time.time() - self.seconds
+        self._boots = 0
 
     def monotonic(self) -> float:
         return self.seconds
@@ -64,9 +66,20 @@ class FakeClock:
     def now(self) -> datetime:
         return datetime.fromtimestamp(self._began + self.seconds, UTC)
 
+    def moment(self) -> Moment:
+        return Moment(f"boot {self._boots}", self.seconds)
+
     def jump(self, seconds: float) -> None:
         """Let time pass."""
         self.seconds += seconds
+
+    def set_forward(self, seconds: float) -> None:
+        """Somebody sets the wall clock, forward or back: no time passes."""
+        self._began += seconds
+
+    def reboot(self) -> None:
+        """No time passes that anything could count."""
+        self._boots += 1
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         if event.is_set():

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from clipwatch.clock import Moment
 from clipwatch.config import StoreConfig
 from clipwatch.engine.process import Engine
 from clipwatch.records import Point, Vector, path_payload, point_uuid, uuid_text
@@ -64,6 +65,9 @@ class HastyClock:
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.seconds, UTC)
+
+    def moment(self) -> Moment:
+        return Moment("boot", self.seconds)
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         if not event.is_set():

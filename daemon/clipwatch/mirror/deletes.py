@@ -1,8 +1,8 @@
 """Points without a file, from suspicion to proof to delete, and the hold between.
 
 For one folder. A point comes in as gone (its file is not there, or can no longer be decoded), waits while
-a file on its way might turn out to be it under a new name, is held while there are too many of its kind, is
-proven once more, and only then deleted: store first, belief second.
+a file on its way might turn out to be it under a new name, is held while there are too many of its kind (see
+`holds`), is proven once more, and only then deleted: store first, belief second.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-from clipwatch.clock import rfc3339
-from clipwatch.config import LimitsConfig
+from clipwatch.mirror.holds import Holding, Loss
 from clipwatch.mirror.ledger import Known, Ledger
-from clipwatch.mirror.notebook import Hold, Notebook
+from clipwatch.mirror.notebook import Hold
 from clipwatch.mirror.pending import OnTheWay
-from clipwatch.mirror.plan import has_grown, hold_reason
 
 SORT_SHARE: Final = 0.05
 """While files are on their way, so much of what is gone must have news before all of it is sorted again."""
@@ -50,28 +47,26 @@ class Deletes:
 
     def __init__(
         self,
-        folder: str,
         *,
-        limits: LimitsConfig,
-        notebook: Notebook,
-        logger: Any,
+        holding: Holding,
         content_points: Callable[[Sequence[bytes]], Sequence[int]],
-        now: Callable[[], datetime],
     ) -> None:
         """*content_points*: for each content key, how many points of all folders have such content."""
-        self._folder, self._limits, self._notebook, self._logger = folder, limits, notebook, logger
-        self._content_points, self._now = content_points, now
+        self.holding = holding
+        self._content_points = content_points
         self.gone: dict[bytes, Gone] = {}
         self.busy = False
         """A delete is on its way; its answer decides what is gone next."""
-        self._agreed = self._confirmed = False
         self._known: dict[bytes, Known | None] = {}
         self._changes = 0
         self._judged: object = None
         self._progress = 0
         self._queue: deque[Gone] = deque()
-        noted = notebook.hold(folder)
-        self.hold = Hold(min(noted.since, now().timestamp()), noted.reason, noted.points) if noted else None
+
+    @property
+    def hold(self) -> Hold | None:
+        """The doubt in which what is gone stays."""
+        return self.holding.hold
 
     @property
     def held(self) -> int:
@@ -79,35 +74,18 @@ class Deletes:
         return len(self.gone) if self.hold else 0
 
     @property
-    def hold_ends(self) -> float | None:
-        """When (seconds since the epoch) a scan may agree to what is held."""
-        return self.hold.since + self._limits.delete_hold_minutes * 60 if self.hold else None
-
-    @property
-    def look_wanted_at(self) -> float | None:
-        """When (seconds since the epoch) a look must be made for a hold to end."""
-        return None if self._agreed or self._confirmed else self.hold_ends
-
-    @property
     def hold_text(self) -> str:
         """The hold's reason and end, for people."""
-        if self.hold is None or self.hold_ends is None:
-            return ""
-        ends = datetime.fromtimestamp(self.hold_ends, UTC)
-        return f"{self.hold.reason}; until a scan after {rfc3339(ends)} agrees, or `clipwatch confirm`"
-
-    def agree(self, look_started: float) -> None:
-        """A complete look that began *look_started* (seconds since the epoch) still misses what is gone."""
-        if self.hold_ends is not None and look_started >= self.hold_ends:
-            self._agreed = True
+        return self.holding.text
 
     def confirm(self) -> None:
         """A person says that the files are really gone."""
-        self._confirmed = True
+        self.holding.confirm()
 
-    def add(self, gone: Gone) -> None:
-        """One more."""
+    def add(self, gone: Gone, points: int | None = None) -> None:
+        """One more, of *points*; None: a look missed it."""
         if self.gone.get(gone.id) != gone:
+            self.holding.missed(points)
             self._changes += 1
             self.gone[gone.id] = gone
 
@@ -134,7 +112,7 @@ class Deletes:
             self.gone.pop(gone.id, None)
             self._known.pop(gone.id, None)
         if lost:
-            self._notebook.note_deletion(self._folder, self._now().timestamp(), lost)
+            self.holding.deleted(lost)
 
     def due(self, ledger: Ledger, on_the_way: OnTheWay, *, complete: bool, most: int) -> list[Gone]:
         """Up to *most* that may be deleted now; begins and ends holds on the way.
@@ -146,18 +124,24 @@ class Deletes:
             return []
         if not self.gone:
             if complete:
-                self._end_hold()
-                self._agreed = self._confirmed = False
+                self.holding.all_is_there()
             return []
         if self._is_out_of_date(ledger, on_the_way, complete):
             kinds = self._sort(ledger, on_the_way)
-            may_go = kinds.lost if self._judge(ledger, kinds, complete) else []
+            loss = Loss(
+                points=len(ledger) - len(kinds.renamed),
+                lost=len(kinds.lost),
+                absent=sum(not gone.rejected for gone in (*kinds.lost, *kinds.waiting)),
+                missing=len(self.gone),
+                waiting=bool(kinds.waiting),
+            )
+            may_go = kinds.lost if self.holding.allows(loss, complete=complete) else []
             self._queue = deque([*kinds.renamed, *may_go])
         return [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
 
     def _is_out_of_date(self, ledger: Ledger, on_the_way: OnTheWay, complete: bool) -> bool:
         """Whether the gone points must be sorted again. No delete asks for it: of a million, it would take hours."""
-        judged = (complete, self._agreed, self._confirmed)
+        judged = (complete, self.holding.is_settled)
         progress = self._changes + ledger.puts + on_the_way.departures
         news = progress - self._progress
         if judged == self._judged and (not news or (on_the_way and news < len(self.gone) * SORT_SHARE)):
@@ -201,52 +185,3 @@ class Deletes:
             else:
                 kinds.lost.append(gone)
         return kinds
-
-    def _judge(self, ledger: Ledger, kinds: _Sorted, complete: bool) -> bool:
-        """Whether the lost ones may be deleted."""
-        if self._confirmed:
-            self._end_hold()
-            return True
-        points, lost = len(ledger) - len(kinds.renamed), len(kinds.lost)
-        now = self._now().timestamp()
-        window = self._limits.delete_hold_minutes * 60
-        lately = sum(deleted for at, deleted in self._notebook.deletions(self._folder, now - window) if at <= now)
-        reason = hold_reason(
-            points=points,
-            gone=lost,
-            absent=sum(not gone.rejected for gone in (*kinds.lost, *kinds.waiting)),
-            deleted_lately=lately,
-            fraction=self._limits.delete_fraction,
-        )
-        fraction = self._limits.delete_fraction
-        grown = self.hold is not None and has_grown(self.hold, reason, gone=lost, points=points, fraction=fraction)
-        if self._agreed and not grown:
-            self._end_hold()
-            return True
-        if reason is None:
-            # What a look has yet to find is not in the count: only a complete one ends a hold.
-            if self.hold is not None and (not complete or kinds.waiting):
-                return False
-            self._end_hold()
-            return True
-        if self.hold is None or grown:
-            self._begin_hold(Hold(now, str(reason), lost))
-        return False
-
-    def _begin_hold(self, hold: Hold) -> None:
-        self.hold, self._agreed = hold, False
-        self._notebook.set_hold(self._folder, hold)
-        minutes = self._limits.delete_hold_minutes
-        self._logger.warning(
-            "deletes.held",
-            folder=self._folder,
-            points=hold.points,
-            reason=hold.reason,
-            hint=f"They are carried out when a scan {minutes:g} minutes from now agrees, or by `clipwatch confirm`.",
-        )
-
-    def _end_hold(self) -> None:
-        if self.hold is not None:
-            self.hold = None
-            self._notebook.end_hold(self._folder)
-            self._logger.info("deletes.released", folder=self._folder, points=len(self.gone))

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from clipwatch.clock import Clock
+from clipwatch.clock import Clock, Moment
 from clipwatch.config import LimitsConfig, WatchConfig
 from clipwatch.errors import FolderUnavailable, LockHeld, RejectReason
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
 from clipwatch.folder.scan import Absence, Listing, look, walk
 from clipwatch.mirror.deletes import Deletes, Gone
+from clipwatch.mirror.holds import Holding
 from clipwatch.mirror.ledger import Ledger
 from clipwatch.mirror.notebook import Notebook, Rejection
 from clipwatch.mirror.pending import OnTheWay, Pending
@@ -30,6 +31,7 @@ from clipwatch.mirror.plan import (
     may_have_healed,
     reason_for,
 )
+from clipwatch.mirror.trees import Trees
 from clipwatch.mirror.unmet import judge
 from clipwatch.records import Candidate, FileStat, path_text, point_uuid
 
@@ -81,13 +83,10 @@ class FolderMirror:
         self.pending = Pending(watch.settle_seconds, on_the_way)
         self._on_the_way = on_the_way
         self.deletes = Deletes(
-            watch.name,
-            limits=limits,
-            notebook=notebook,
-            logger=logger,
+            holding=Holding(watch.name, limits=limits, notebook=notebook, logger=logger, clock=clock),
             content_points=content_points,
-            now=clock.now,
         )
+        self._trees = Trees(self.root, self.rules, share=LOOK_SHARE, clock=clock)
         self.rejected: dict[bytes, Rejection] = {item.path: item for item in notebook.rejections(watch.name)}
         self._keeping = {path for path, item in self.rejected.items() if item.reason in KEEPS_ITS_POINT}
         self.ledger: Ledger | None = None
@@ -117,9 +116,11 @@ class FolderMirror:
         self._identity = (0, 0)
         self._periodic: float | None = None
         self._doubt = False
+        self._unlooked = True
+        """No look has begun since the folder was found: what is in it may be another folder's."""
         self.unproven: list[bytes] = []
         """Ids that the last look did not meet and whose paths the store has yet to tell."""
-        self._look_started_at = 0.0
+        self._look_started_at: Moment = clock.moment()
         self.last_look_seconds = 0.0
         self.last_look_finished: float | None = None
         self.ask_look("start")
@@ -133,6 +134,7 @@ class FolderMirror:
         self.looks, self.looks_started = before.looks, before.looks_started
         self.asked = before.asked + 1
         self._look_reason = "settings changed"
+        self.deletes.holding.take_over(before.deletes.holding)
 
     # -- being there -------------------------------------------------------------------------------
 
@@ -148,7 +150,7 @@ class FolderMirror:
                 raise
             self.lose(error.sentence())
             return False
-        self.available, self.trouble = True, ""
+        self.available, self.trouble, self._unlooked = True, "", True
         self._identity = self.root.identity
         self._logger.info("folder.available", folder=self.name, path=self.watch.path)
         self.ask_look("folder available")
@@ -161,7 +163,10 @@ class FolderMirror:
         self.available, self.trouble = False, sentence
         self._try_again = self._clock.monotonic() + RETRY_FOLDER_SECONDS
         self._look = None
+        self._trees.clear()
         self.unproven = []
+        self.pending.clear()
+        self._changing.clear()
         self.deletes.clear()
 
     def check_root(self) -> bool:
@@ -191,18 +196,27 @@ class FolderMirror:
     @property
     def looking(self) -> bool:
         """Whether a look is asked for or under way, or what it found is not yet accounted for."""
-        return self._look is not None or self.asked > self.looks
+        return self._look is not None or self.asked > self.looks or bool(self._trees)
+
+    @property
+    def readable(self) -> bool:
+        """Whether files may be taken now."""
+        return self.available and self.ledger is not None and not self._unlooked
 
     @property
     def needs_ledger(self) -> bool:
         """Whether the ledger must be read before the next look."""
-        if self._doubt and self._look is None and not self.loading and self.available:
-            self.ledger = None
-        return self.available and self.ledger is None and not self.loading
+        if not self.available or self.loading:
+            return False
+        return self.ledger is None or (self._doubt and self._look is None)
+
+    def begin_ledger(self) -> None:
+        """The ledger is read from here on: what is doubted now is settled by that, what is doubted later is not."""
+        self.ledger, self.loading, self._doubt = None, True, False
 
     def take_ledger(self, ledger: Ledger) -> None:
         """A fresh belief: whatever was deduced from the old one is deduced again."""
-        self.ledger, self.loading, self._doubt = ledger, False, False
+        self.ledger, self.loading = ledger, False
         self.unproven = []
         self.deletes.clear()
         if self.asked == self.looks_started:
@@ -218,19 +232,25 @@ class FolderMirror:
                 moments.append(self.pending.next_ready())
             if self.asked > self.looks_started and not self._doubt:
                 moments.append(self._look_allowed)
-        wanted = self.deletes.look_wanted_at
+            moments.append(self._trees.next_moment())
+        wanted = self.deletes.holding.look_wanted_in
         if wanted is not None and not self.looking:
-            moments.append(now + max(0.0, wanted - self._clock.now().timestamp()))
+            moments.append(now + wanted)
         return min((moment for moment in moments if moment is not None), default=None)
 
     def step_look(self, now: float, *, jitter: float, until: float) -> bool:
         """Go on looking until monotonic *until*; whether there is more to see now."""
         if not self.available or self.ledger is None:
             return False
+        more = self._step_full_look(now, jitter=jitter, until=until)
+        return self._step_trees(now, until=until) or more
+
+    def _step_full_look(self, now: float, *, jitter: float, until: float) -> bool:
         if self._look is None:
             if self.asked == self.looks_started or now < self._look_allowed or self.unproven or self._doubt:
                 return False
             self.looks_started = self.asked
+            self._unlooked = False
             self._look = self._full_look(jitter)
         for _ in self._look:
             if self._clock.monotonic() >= until:
@@ -244,14 +264,14 @@ class FolderMirror:
             self._periodic = None
             # Others may have changed the collection too: a periodic look believes nothing.
             self.ask_look("periodic", doubt=True)
-        wanted = self.deletes.look_wanted_at
-        if wanted is not None and wanted <= self._clock.now().timestamp() and not self.looking:
+        if self.deletes.holding.look_wanted_in == 0 and not self.looking:
             self.ask_look("hold ended")
 
     def _full_look(self, jitter: float) -> Iterator[None]:
         assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
         started = self._clock.monotonic()
-        self._look_started_at = self._clock.now().timestamp()
+        self._look_started_at = self._clock.moment()
+        self.deletes.holding.look_begins(len(self.ledger))
         counts = LookCounts()
         # What is rejected from here on may lie where the look has already been.
         rejected, met_rejected = dict(self.rejected), set[bytes]()
@@ -310,7 +330,8 @@ class FolderMirror:
 
     def _accounted(self) -> None:
         self.looks = self.looks_started
-        self.deletes.agree(self._look_started_at)
+        self.deletes.holding.look_ended()
+        self.deletes.holding.agree(self._look_started_at)
 
     def _chunks(self, counts: LookCounts, met_rejected: set[bytes]) -> Iterator[Sequence[tuple[bytes, FileStat]]]:
         """The files of the folder as the rules and `max_images` let them be, a directory or so at a time."""
@@ -376,7 +397,7 @@ class FolderMirror:
 
     def look_at(self, path: bytes, now: float) -> None:
         """An event named this path."""
-        if self.ledger is None or not self.available:
+        if self.ledger is None or not self.readable:
             self.ask_look("events while away")
             return
         if not self.rules.admits(path):
@@ -399,7 +420,7 @@ class FolderMirror:
                 self._look_after.add(path)
             self._forget_rejection(path)
             if self.ledger.get(point) is not None and self.check_root():
-                self.deletes.add(Gone(point, path))
+                self.deletes.add(Gone(point, path), len(self.ledger))
 
     def _differs(self, path: bytes, stat: FileStat, now: float, *, fresh: bool) -> None:
         in_hand = self.in_hand.get(path)
@@ -439,20 +460,26 @@ class FolderMirror:
         else:
             self._differs(path, stat, now, fresh=True)
 
-    def look_below(self, directory: bytes, now: float) -> None:
+    def look_below(self, directory: bytes) -> None:
         """An event named a directory: what is in it may be new, and what was in it may be gone."""
-        if self.ledger is None or not self.available or self.watch.max_images:
-            self.ask_look("events")
-            return
+        # By which path a linked directory is entered, and which images are the first, only a whole look can tell.
+        if self.readable and not (self.watch.max_images or self.watch.follow_symlinks):
+            self._trees.add(directory)
         self.ask_look("directory changed")
+
+    def _step_trees(self, now: float, *, until: float) -> bool:
+        if not self._trees or not self.readable:
+            return False
         try:
-            for listing in walk(
-                self.root, self.rules, follow_symlinks=self.watch.follow_symlinks, below=directory, stop=self._stop
-            ):
-                for path, stat in listing.files:
-                    self._look_at_file(path, stat, point_uuid(self.name, path), now)
+            return self._trees.step(now, until, self._take_listing)
         except FolderUnavailable as error:
             self.lose(error.sentence())
+            return False
+
+    def _take_listing(self, listing: Listing) -> None:
+        now = self._clock.monotonic()
+        for path, stat in listing.files:
+            self._look_at_file(path, stat, point_uuid(self.name, path), now)
 
     def candidate(self, path: bytes, now: float) -> Candidate | None:
         """A settled path as a candidate in hand, after one more look; None where there is nothing to do now."""
@@ -521,7 +548,7 @@ class FolderMirror:
     def _drop_point_of_rejected(self, point: bytes, rejection: Rejection) -> None:
         """A point made of what the file held before is not of its present content."""
         if self.ledger is not None and self.ledger.get(point) is not None and rejection.reason not in KEEPS_ITS_POINT:
-            self.deletes.add(Gone(point, rejection.path, rejected=True))
+            self.deletes.add(Gone(point, rejection.path, rejected=True), len(self.ledger))
 
     def _forget_rejection(self, path: bytes) -> None:
         if self.rejected.pop(path, None) is not None:
@@ -533,6 +560,12 @@ class FolderMirror:
         self._changing.setdefault(candidate.path, now)
         self._look_after.add(candidate.path)
         self._let_go(candidate, now)
+
+    def mismatched(self, candidate: Candidate, now: float) -> None:
+        """The store took its point and does not hold it: somebody else changes the collection, or the ledger errs."""
+        if now >= self._look_allowed:
+            self.ask_look("read back", doubt=True)
+        self.again(candidate, now)
 
     def postpone(self, candidate: Candidate, now: float) -> None:
         """The store would not take it now."""
@@ -555,12 +588,18 @@ class FolderMirror:
     def _still_gone(self, item: Gone, path: bytes) -> bool:
         return path in self.rejected if item.rejected else self._verdict(path) is Verdict.DELETE
 
-    def forget_points(self, gone: Sequence[Gone], lost: int) -> None:
-        """The store deleted them."""
+    def forget_points(self, gone: Sequence[Gone], lost: int, now: float) -> None:
+        """The store deleted them; a file that came back while it did is looked at again."""
         for item in gone:
             if self.ledger is not None:
                 self.ledger.remove(item.id)
         self.deletes.done(gone, lost)
+        for item in gone if self.available else ():
+            if item.path is not None and not item.rejected and self._is_file(item.path):
+                self.look_at(item.path, now)
+
+    def _is_file(self, path: bytes) -> bool:
+        return isinstance(look(self.root, self.rules, path, follow_symlinks=self.watch.follow_symlinks), FileStat)
 
     # -- telling ------------------------------------------------------------------------------------------------
 
@@ -589,6 +628,14 @@ class FolderMirror:
         return self.ledger is not None and self.ledger.get(point) is not None and point not in self.deletes.gone
 
     def close(self) -> None:
-        """Let go of the folder and its lock."""
+        """Let go of the folder and its lock; what is in hand goes on."""
         self._stop.set()
+        self.pending.clear()
+        self.deletes.holding.close()
         self.root.close()
+
+    def disown(self) -> None:
+        """What is in hand comes back to nobody."""
+        for candidate in self.in_hand.values():
+            self._on_the_way.leave(candidate.stat.signature.size)
+        self.in_hand = {}

@@ -7,7 +7,6 @@ and says how long nothing will need it. Whoever calls it (the daemon, `sync`, a 
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,7 +31,8 @@ from clipwatch.mirror.jobs import Lane, Mailbox
 from clipwatch.mirror.ledger import Ledger, content_key
 from clipwatch.mirror.notebook import Notebook
 from clipwatch.mirror.pending import OnTheWay
-from clipwatch.mirror.pipeline import Decoder, How, NotReady, Outcome, Pipeline, Postponed, Rejected, Stored
+from clipwatch.mirror.pipeline import Decoder, How, Mismatched, NotReady, Outcome, Pipeline, Postponed, Rejected, Stored
+from clipwatch.mirror.suspects import Suspects
 from clipwatch.model.contract import Encoder
 from clipwatch.records import Candidate, LedgerRow, point_uuid, uuid_text
 from clipwatch.store.contract import Store
@@ -81,6 +81,8 @@ class StoreState:
     trouble: str = ""
     ready: bool = False
     """The collection has been found or made."""
+    refused: bool = False
+    """The last write was: what reads say does not end that."""
     parked_until: float = 0.0
     recent_trouble: list[str] = field(default_factory=list)
 
@@ -125,10 +127,7 @@ class Mirror:
         self._ensuring = False
         self._counted: dict[str, int] = {}
         self._file_bytes = int(config.limits.file_megabytes * 1_000_000)
-        self._suspects = notebook.survivors()
-        self._lonely: deque[tuple[Candidate, bool]] = deque()
-        """Suspects in hand that wait for the decoders to be empty, and whether they are fresh."""
-        self._alone = False
+        self._suspects = Suspects(notebook)
         self._on_the_way = OnTheWay()
         self.failed: ClipwatchError | None = None
         """What the store said when it was given up on, or refused."""
@@ -148,7 +147,7 @@ class Mirror:
             has_content=self._has_content,
             same_point=self._same_point,
             on_outcome=self._take_outcome,
-            on_decoded=self._decoded,
+            on_decoded=self._suspects.decoded,
         )
 
     def _new_folder(self, watch: WatchConfig, lock_fallback: Callable[[str], Any]) -> FolderMirror:
@@ -222,7 +221,7 @@ class Mirror:
                 self.folders[name].ask_look(reason)
         for name, directories in dirty.trees.items():
             for directory in directories if name in self.folders else ():
-                self.folders[name].look_below(directory, now)
+                self.folders[name].look_below(directory)
         for name, paths in dirty.paths.items():
             for path in paths if name in self.folders else ():
                 self.folders[name].look_at(path, now)
@@ -256,10 +255,14 @@ class Mirror:
         if isinstance(answer, ClipwatchError):
             self._store_failed(answer)
             return False
-        self.store_state.available, self.store_state.trouble = True, ""
+        if not self.store_state.refused:
+            self.store_state.available, self.store_state.trouble = True, ""
         return True
 
-    def _store_failed(self, error: ClipwatchError) -> None:
+    def _write_succeeded(self) -> None:
+        self.store_state.available, self.store_state.trouble, self.store_state.refused = True, "", False
+
+    def _store_failed(self, error: ClipwatchError, *, writing: bool = False) -> None:
         """A call came back without success even after its retries."""
         now = self._clock.monotonic()
         if not isinstance(error, CollectionMissing):
@@ -273,28 +276,43 @@ class Mirror:
             if self.store_state.trouble != error.sentence():
                 self._logger.error("store.rejected", reason=error.message, hint=error.hint)
             self.store_state.available, self.store_state.trouble = False, error.sentence()
+            self.store_state.refused = self.store_state.refused or writing
             self.store_state.parked_until = now + PARKED_SECONDS
 
     def store_changed(self, available: bool, reason: str) -> None:
         """The store went away or came back; to be called on the owner's thread."""
-        self.store_state.available, self.store_state.trouble = available, reason
+        if not (available and self.store_state.refused):
+            self.store_state.available, self.store_state.trouble = available, reason
         if available:
             # What others, or an answer that was lost, did meanwhile is not known: believe nothing.
             for folder in self.folders.values():
                 folder.ask_look("store recovered", doubt=True)
 
     def probe_store(self) -> None:
-        """Ask for a point that is none, where nothing else is asked: an outage is noticed, and its end."""
+        """Ask for a point that is none, where nothing else is asked: an outage is noticed, and its end.
+
+        A store that refuses writes is asked to delete that point, in case nothing is left to write.
+        """
         if self._may_write(self._clock.monotonic()) and not self.writer.queued:
             nothing = [uuid_text(bytes(16))]
-            self.writer.run(partial(self._asked, partial(self.store.rows, nothing)), self._take_probe)
+            if self.store_state.refused:
+                name = next(iter(self.folders))
+                self.writer.run(partial(self._asked, partial(self.store.delete, name, nothing)), self._take_write_probe)
+            else:
+                self.writer.run(partial(self._asked, partial(self.store.rows, nothing)), self._take_probe)
 
     def _take_probe(self, answer: Mapping[str, Any] | ClipwatchError) -> None:
         self._is_well(answer)
 
+    def _take_write_probe(self, answer: ClipwatchError | None) -> None:
+        if answer is not None:
+            self._store_failed(answer, writing=True)
+        elif not self.pipeline.in_flight and all(self._is_quiet(folder) for folder in self.folders.values()):
+            self._write_succeeded()
+
     def _load_ledger(self, folder: FolderMirror) -> None:
         if self._may_write(self._clock.monotonic()) and folder.needs_ledger:
-            folder.loading = True
+            folder.begin_ledger()
             self.writer.run(
                 partial(self._asked, partial(self._read_ledger, folder.name)), partial(self._take_ledger, folder)
             )
@@ -349,54 +367,48 @@ class Mirror:
         self._feed_lonely(now)
         for folder in self.folders.values():
             room = self._room()
-            if not room or not self._is_readable(folder):
+            if not room or not folder.readable:
                 continue
             candidates: list[tuple[Candidate, bool]] = []
             for path, fresh in list(folder.pending.ready(now, room)):
                 candidate = folder.candidate(path, now)
                 if candidate is not None and self._may_go(candidate, fresh):
                     candidates.append((candidate, fresh))
-            self._notebook.begin([_key(candidate) for candidate, _ in candidates])
+            self._suspects.begin(candidate for candidate, _ in candidates)
             for candidate, fresh in candidates:
                 self._open(folder, candidate, now, fresh=fresh)
         self._feed_lonely(now)
 
-    @staticmethod
-    def _is_readable(folder: FolderMirror) -> bool:
-        return folder.available and folder.ledger is not None
-
     def _is_any_ready(self, now: float) -> bool:
         return any(
-            self._is_readable(folder) and (moment := folder.pending.next_ready()) is not None and moment <= now
+            folder.readable and (moment := folder.pending.next_ready()) is not None and moment <= now
             for folder in self.folders.values()
         )
 
     def _room(self) -> int:
-        return 0 if self._lonely or (self._alone and self.pipeline.decoding) else self.pipeline.room()
+        if self._suspects.keep_others_back(self.pipeline.decoding):
+            return 0
+        if self.store_state.refused:
+            return max(0, min(self.pipeline.room(), self.config.batch.size - self.pipeline.in_flight))
+        return self.pipeline.room()
 
     def _may_go(self, candidate: Candidate, fresh: bool) -> bool:
-        """Files that were being decoded when the program died go alone, and not for a third time."""
-        deaths = self._suspects.get(_key(candidate), 0)
-        if deaths >= 2:
+        if self._suspects.is_guilty(candidate):
             message = "The program died twice while this file was being decoded."
-            self._decoded(candidate)
+            self._suspects.decoded(candidate)
             self._take_outcome(Rejected(candidate, RejectReason.CRASHED, message))
-        elif deaths:
-            self._lonely.append((candidate, fresh))
-        return not deaths
+            return False
+        return not self._suspects.keeps(candidate, fresh=fresh)
 
     def _feed_lonely(self, now: float) -> None:
-        """The next suspect, where nothing else is being decoded that could be to blame instead."""
-        while self._lonely and not self.pipeline.decoding:
-            candidate, fresh = self._lonely.popleft()
+        for candidate, fresh in self._suspects.next_alone(lambda: self.pipeline.decoding):
             folder = self.folders.get(candidate.folder)
             if folder is None:
                 continue
-            if not self._is_readable(folder):
+            if not folder.readable:
                 folder.postpone(candidate, now)
                 continue
-            self._alone = True
-            self._notebook.begin([_key(candidate)])
+            self._suspects.begin([candidate])
             self._open(folder, candidate, now, fresh=fresh)
 
     def _open(self, folder: FolderMirror, candidate: Candidate, now: float, *, fresh: bool) -> None:
@@ -408,18 +420,13 @@ class Mirror:
                 max_bytes=self._file_bytes,
             )
         except FileRejected as rejected:
-            self._decoded(candidate)
+            self._suspects.decoded(candidate)
             self._take_outcome(Rejected(candidate, rejected.reason, rejected.message))
         except FileNotReady:
-            self._decoded(candidate)
+            self._suspects.decoded(candidate)
             folder.again(candidate, now)
         else:
             self.pipeline.submit(opened, fresh=fresh)
-
-    def _decoded(self, candidate: Candidate) -> None:
-        """Whatever comes of it now, this file can no longer bring the program down."""
-        self._suspects.pop(_key(candidate), None)
-        self._notebook.end([_key(candidate)])
 
     def _take_outcome(self, outcome: Outcome) -> None:
         folder = self.folders.get(outcome.candidate.folder)
@@ -429,7 +436,7 @@ class Mirror:
         match outcome:
             case Stored():
                 folder.stored(outcome, now)
-                self.store_state.available, self.store_state.trouble = True, ""
+                self._write_succeeded()
                 self.counts.embedded += outcome.how is How.EMBEDDED
                 self.counts.reused += outcome.how is How.REUSED
                 self.counts.refreshed += outcome.how is How.REFRESHED
@@ -438,9 +445,11 @@ class Mirror:
                 self.counts.rejected += 1
             case NotReady():
                 folder.again(outcome.candidate, now)
+            case Mismatched():
+                folder.mismatched(outcome.candidate, now)
             case Postponed():
                 folder.postpone(outcome.candidate, now)
-                self._store_failed(outcome.error)
+                self._store_failed(outcome.error, writing=True)
 
     # -- deletes ----------------------------------------------------------------------------------------------
 
@@ -468,10 +477,12 @@ class Mirror:
     def _take_deleted(
         self, folder: FolderMirror, gone: Sequence[Gone], renamed: int, answer: ClipwatchError | None
     ) -> None:
-        if not self._is_well(answer):
+        if isinstance(answer, ClipwatchError):
+            self._store_failed(answer, writing=True)
             folder.deletes.failed()
             return
-        folder.forget_points(gone, len(gone) - renamed)
+        self._write_succeeded()
+        folder.forget_points(gone, len(gone) - renamed, self._clock.monotonic())
         self.counts.deleted += len(gone)
         if renamed:
             self._logger.info("points.renamed", folder=folder.name, points=renamed)
@@ -531,6 +542,7 @@ class Mirror:
             and self._may_write(self._clock.monotonic())
         ):
             self._counted[folder.name] = folder.looks
+            self._suspects.acquit(folder.name, folder.pending)
             folder.loading = True
             self.writer.run(
                 partial(self._asked, partial(self.store.count, folder.name)),
@@ -540,7 +552,7 @@ class Mirror:
     def _take_count(self, folder: FolderMirror, believed: int, answer: int | ClipwatchError) -> None:
         folder.loading = False
         if not self._is_well(answer):
-            del self._counted[folder.name]
+            self._counted.pop(folder.name, None)
         elif answer != believed:
             self._logger.warning("collection.surprise", folder=folder.name, points=answer, believed=believed)
             folder.ask_look("count differs", doubt=True)
@@ -609,6 +621,7 @@ class Mirror:
         for name, folder in self.folders.items():
             self.on_folder_gone(name)
             folder.close()
+            folder.disown()
         self.folders = folders
         self._exact_looks = ()
 
@@ -641,10 +654,5 @@ class Mirror:
         self.writer.close(wait_seconds)
         for folder in self.folders.values():
             folder.close()
-        # An end in good order is nobody's fault.
-        self._notebook.end([_key(item) for folder in self.folders.values() for item in folder.in_hand.values()])
+        self._suspects.forget(item for folder in self.folders.values() for item in folder.in_hand.values())
         self._notebook.close()
-
-
-def _key(candidate: Candidate) -> tuple[str, bytes]:
-    return candidate.folder, candidate.path

@@ -13,14 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from clipwatch.clock import Moment
 from clipwatch.errors import RejectReason
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS rejection (
     folder TEXT, path BLOB, signature BLOB, limits TEXT, reason TEXT, message TEXT, at REAL, PRIMARY KEY (folder, path)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS hold (folder TEXT PRIMARY KEY, since REAL, reason TEXT, points INTEGER);
-CREATE TABLE IF NOT EXISTS deletion (folder TEXT, at REAL, points INTEGER);
+DROP TABLE IF EXISTS hold;
+DROP TABLE IF EXISTS deletion;
+CREATE TABLE IF NOT EXISTS held (
+    folder TEXT PRIMARY KEY, since REAL, reason TEXT, points INTEGER, told INTEGER,
+    waited REAL, boot TEXT, seconds REAL
+);
+CREATE TABLE IF NOT EXISTS deleted (folder TEXT, at REAL, boot TEXT, seconds REAL, points INTEGER);
+CREATE TABLE IF NOT EXISTS before (folder TEXT PRIMARY KEY, points INTEGER);
 CREATE TABLE IF NOT EXISTS suspect (
     folder TEXT, path BLOB, deaths INTEGER, in_hand INTEGER, PRIMARY KEY (folder, path)
 ) WITHOUT ROWID;
@@ -44,12 +51,21 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Deletes in doubt since a moment (seconds since the epoch, so that it survives restarts)."""
+    """Deletes in doubt. *since*: when it began, in seconds since the epoch, for people only."""
 
     since: float
     reason: str
     points: int
     """How many were in doubt when it began."""
+    told: int
+    """How many were gone when last told: what somebody who confirms knows of."""
+    waited: float = field(compare=False)
+    """For how many seconds it had lasted at *noted*."""
+    noted: Moment = field(compare=False)
+
+    def age(self, now: Moment) -> float:
+        """Seconds that it has lasted for certain."""
+        return self.waited + now.after(self.noted)
 
 
 class Notebook:
@@ -123,34 +139,66 @@ class Notebook:
     def hold(self, folder: str) -> Hold | None:
         """Since when and why this folder's deletes are held."""
         with self._noting():
-            select = "SELECT since, reason, points FROM hold WHERE folder = ?"
+            select = "SELECT since, reason, points, told, waited, boot, seconds FROM held WHERE folder = ?"
             row = self._connection.execute(select, (folder,)).fetchone()
-            return Hold(float(row[0]), str(row[1]), int(row[2])) if row else None
+            return Hold(row[0], row[1], row[2], row[3], row[4], Moment(row[5], row[6])) if row else None
         return None
 
     def set_hold(self, folder: str, hold: Hold) -> None:
-        """Note that a hold began."""
+        """Note that a hold began, or how it goes on."""
+        noted = hold.noted
         with self._noting():
-            row = (folder, hold.since, hold.reason, hold.points)
-            self._connection.execute("INSERT OR REPLACE INTO hold VALUES (?, ?, ?, ?)", row)
+            self._connection.execute(
+                "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (folder, hold.since, hold.reason, hold.points, hold.told, hold.waited, noted.boot, noted.seconds),
+            )
 
     def end_hold(self, folder: str) -> None:
         """Note that it ended."""
         with self._noting():
-            self._connection.execute("DELETE FROM hold WHERE folder = ?", (folder,))
+            self._connection.execute("DELETE FROM held WHERE folder = ?", (folder,))
 
-    def note_deletion(self, folder: str, at: float, points: int) -> None:
-        """Count *points* deleted *at* (seconds since the epoch) towards the share of the hold time."""
+    def note_deletion(self, folder: str, at: float, moment: Moment, points: int) -> None:
+        """Count *points* deleted now towards the share of the hold time. *at*: now, in seconds since the epoch."""
         with self._noting():
-            self._connection.execute("INSERT INTO deletion VALUES (?, ?, ?)", (folder, at, points))
+            row = (folder, at, moment.boot, moment.seconds, points)
+            self._connection.execute("INSERT INTO deleted VALUES (?, ?, ?, ?, ?)", row)
 
-    def deletions(self, folder: str, since: float) -> list[tuple[float, int]]:
-        """Deletes after *since*; older ones are forgotten."""
+    def deleted_lately(self, folder: str, at: float, moment: Moment, seconds: float) -> int:
+        """Points deleted within the last *seconds*; older deletes are forgotten. *at* and *moment*: now.
+
+        The wall clock is asked about deletes of another boot only; where it has gone back, they count as new.
+        """
+        now = {"folder": folder, "at": at, "boot": moment.boot, "now": moment.seconds, "window": seconds}
         with self._noting():
-            self._connection.execute("DELETE FROM deletion WHERE folder = ? AND at < ?", (folder, since))
-            rows = self._connection.execute("SELECT at, points FROM deletion WHERE folder = ?", (folder,))
-            return [(float(at), int(points)) for at, points in rows]
-        return []
+            self._connection.execute(
+                "UPDATE deleted SET at = :at, boot = :boot, seconds = :now "
+                "WHERE folder = :folder AND ((boot != :boot AND at > :at) OR (boot = :boot AND seconds > :now))",
+                now,
+            )
+            self._connection.execute(
+                "DELETE FROM deleted WHERE folder = :folder AND "
+                "CASE boot WHEN :boot THEN :now - seconds ELSE :at - at END > :window",
+                now,
+            )
+            total = "SELECT COALESCE(SUM(points), 0) FROM deleted WHERE folder = ?"
+            return int(self._connection.execute(total, (folder,)).fetchone()[0])
+        return 0
+
+    def points_before(self, folder: str) -> int | None:
+        """How many points there were before what is gone was missed, where that has not been settled."""
+        with self._noting():
+            row = self._connection.execute("SELECT points FROM before WHERE folder = ?", (folder,)).fetchone()
+            return int(row[0]) if row else None
+        return None
+
+    def note_points_before(self, folder: str, points: int | None) -> None:
+        """Note it; None: nothing is missed any more."""
+        with self._noting():
+            if points is None:
+                self._connection.execute("DELETE FROM before WHERE folder = ?", (folder,))
+            else:
+                self._connection.execute("INSERT OR REPLACE INTO before VALUES (?, ?)", (folder, points))
 
     # -- suspects ----------------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ class Pending:
     """One folder's known differences. What an event reported overtakes what a look found."""
 
     def __init__(self, settle_seconds: float, on_the_way: OnTheWay) -> None:
+        self._settle_seconds = settle_seconds
         self._fresh = Settling(settle_seconds)
         self._backlog = Settling(settle_seconds)
         self._on_the_way = on_the_way
@@ -47,7 +48,7 @@ class Pending:
     def __len__(self) -> int:
         return len(self._fresh) + len(self._backlog)
 
-    def __contains__(self, path: bytes) -> bool:
+    def __contains__(self, path: object) -> bool:
         return path in self._fresh or path in self._backlog
 
     def __iter__(self) -> Iterator[bytes]:
@@ -84,6 +85,12 @@ class Pending:
         self._leave(path)
         self._fresh.forget(path)
         self._backlog.forget(path)
+
+    def clear(self) -> None:
+        """Nothing waits any more: whatever differs will be found again."""
+        for path in self:
+            self._leave(path)
+        self._fresh, self._backlog = Settling(self._settle_seconds), Settling(self._settle_seconds)
 
     def _leave(self, path: bytes) -> None:
         if path in self._unawaited:

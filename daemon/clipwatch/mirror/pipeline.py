@@ -99,6 +99,13 @@ class NotReady:
 
 
 @dataclass(frozen=True, slots=True)
+class Mismatched:
+    """The store took its point, and what it holds is another or none."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
 class Postponed:
     """The store did not take it; *error* says who must act."""
 
@@ -106,7 +113,7 @@ class Postponed:
     error: ClipwatchError
 
 
-Outcome = Stored | Rejected | NotReady | Postponed
+Outcome = Stored | Rejected | NotReady | Mismatched | Postponed
 
 
 STAGES: Final = ("decode", "encode", "store", "verify")
@@ -417,7 +424,7 @@ class Pipeline:
                 outcomes.append((item, Stored(item.candidate, expected, item.how)))
             else:
                 wrong += 1
-                outcomes.append((item, NotReady(item.candidate)))
+                outcomes.append((item, Mismatched(item.candidate)))
         if wrong:
             self._logger.warning("batch.mismatch", points=wrong)
         self._logger.info(

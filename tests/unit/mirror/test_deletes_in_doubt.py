@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from clipwatch.config import LimitsConfig, WatchConfig
 from clipwatch.folder import scan
 from clipwatch.folder.beneath import open_beneath
+from clipwatch.mirror.folder_mirror import FolderMirror
 from support.mirrors import HOUR, Bench, bench, fill, picture, put, run_until
 
 
@@ -60,15 +62,104 @@ def test_an_emptied_folder_is_held_however_small(b: Bench) -> None:
     assert b.store.count("images") == 2
 
 
-def test_a_folder_that_shares_no_file_with_its_points_is_held_while_new_files_are_stored(b: Bench) -> None:
-    mirrored(b, 3)
-    remove(b, 0, 3)
-    fill(b.folder, 4, first=50)
+@pytest.mark.parametrize("number", [3, 60])
+def test_a_folder_that_shares_no_file_with_its_points_is_held_whatever_else_is_in_it(b: Bench, number: int) -> None:
+    """Another disk is where the right one was, and holds more files; it stays, and the mirror is restarted."""
+    mirrored(b, number)
+    other_disk(b, number)
     b.look()
-    assert b.store.count("images") == 7 or held(b) == 0
+    b.clock.jump(3)
+    b.quiet()
+    assert (held(b), b.now.counts.deleted) == (number, 0)
+    assert b.store.count("images") == 2 * number + 1, "its new files are stored all the same"
+    b.stop()
+    b.start()
+    b.quiet()
+    b.look()
+    assert (held(b), b.now.counts.deleted) == (number, 0)
     b.clock.jump(2 * HOUR)
     b.quiet()
     b.assert_exact()
+
+
+@pytest.mark.parametrize("number", [3, 60])
+def test_sync_on_another_disk_holds_and_so_does_the_next_one(b: Bench, number: int) -> None:
+    fill(b.folder, number)
+    b.sync()
+    other_disk(b, number)
+    for _ in range(3):
+        result = b.sync()
+        assert (result["held"], result["deleted"]) == (number, 0)
+    b.folder.rename(b.folder.with_name("other"))
+    b.folder.with_name("away").rename(b.folder)
+    result = b.sync()
+    assert (result["held"], result["deleted"], result["embedded"]) == (number + 1, 0, 0), (
+        "the other's files are held now"
+    )
+    b.clock.jump(HOUR)
+    assert b.sync()["deleted"] == number + 1
+    b.assert_exact()
+
+
+def test_a_mirror_killed_between_the_new_files_and_the_hold_still_holds(b: Bench) -> None:
+    mirrored(b, 3)
+    b.stop()
+    other_disk(b, 3)
+    b.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FolderMirror, "take_paths", lambda *_: None)  # what is gone is asked of the store, in vain
+        run_until(b.now, b.clock, lambda: b.now.counts.embedded == 4)
+    b.die()
+    b.start()
+    b.quiet()
+    assert (held(b), b.now.counts.deleted) == (3, 0)
+
+
+def test_a_new_file_on_the_mountpoint_is_not_stored_before_the_loss_is_seen(b: Bench) -> None:
+    """The disk goes under a running mirror, its events name the new file at once, and a look is not yet due."""
+    mirrored(b, 3)
+    b.folder.rename(b.folder.with_name("away"))
+    b.folder.mkdir()
+    assert not b.one.check_root()
+    put(b.folder, "new.png", picture(50))
+    b.one._look_allowed = b.clock.seconds + 60
+    b.clock.jump(3)
+    b.touch("new.png")
+    b.quiet()
+    assert (held(b), b.now.counts.deleted, b.store.count("images")) == (3, 0, 4)
+
+
+def test_new_files_that_come_and_go_while_others_are_held_do_not_prolong_it(b: Bench) -> None:
+    mirrored(b, 3)
+    remove(b, 0, 3)
+    b.look()
+    for seed in range(10, 15):
+        b.clock.jump(10 * 60)
+        put(b.folder, "passing.png", picture(seed))
+        b.touch("passing.png")
+        b.quiet()
+        (b.folder / "passing.png").unlink()
+        b.touch("passing.png")
+        b.quiet()
+    b.clock.jump(11 * 60)
+    b.quiet()
+    b.assert_exact()
+
+
+def test_a_file_that_goes_while_a_folder_is_first_read_is_no_loss_of_everything(b: Bench) -> None:
+    fill(b.folder, 60)
+    b.start()
+    run_until(b.now, b.clock, lambda: b.now.counts.embedded >= 25)
+    b.touch(*remove(b, 0, 1))
+    b.quiet()
+    assert b.told.events("deletes.held") == []
+    b.assert_exact()
+
+
+def other_disk(b: Bench, number: int) -> None:
+    """In the folder's place: one file more, and none of the same."""
+    b.folder.rename(b.folder.with_name("away"))
+    fill(b.folder, number + 1, first=1000)
 
 
 def test_many_small_passes_do_not_slip_under_the_share(b: Bench) -> None:
@@ -195,6 +286,128 @@ def test_sync_from_cron_carries_a_hold_to_its_end(b: Bench) -> None:
         b.clock.jump(20 * 60)
     result = b.sync()
     assert (result["held"], result["deleted"], result["undone"]) == (0, 60, [])
+    b.assert_exact()
+
+
+def test_a_wall_clock_that_is_set_forward_ends_no_hold(b: Bench) -> None:
+    """A machine without a clock of its own boots, the disk is late, and the network tells the time."""
+    mirrored(b, 60)
+    remove(b, 0, 60)
+    b.look()
+    b.clock.set_forward(5 * HOUR)
+    b.look()
+    assert held(b) == 60
+    b.stop()
+    b.start()
+    b.quiet()
+    b.look()
+    assert held(b) == 60, "nor for the next process"
+    b.stop()
+    assert b.sync()["held"] == 60, "nor for a pass by itself"
+    b.start()
+    b.quiet()
+    b.clock.jump(61 * 60)
+    b.quiet()
+    b.assert_exact()
+
+
+def test_what_was_waited_before_a_boot_counts_and_the_time_in_between_does_not(b: Bench) -> None:
+    fill(b.folder, 60)
+    b.sync()
+    remove(b, 0, 60)
+    assert b.sync()["held"] == 60
+    b.clock.jump(40 * 60)
+    assert b.sync()["held"] == 60
+    b.clock.reboot()
+    b.clock.set_forward(48 * HOUR)
+    assert b.sync()["held"] == 60
+    b.clock.jump(15 * 60)
+    assert b.sync()["held"] == 60, "55 minutes that somebody can vouch for"
+    b.clock.jump(6 * 60)
+    assert b.sync()["deleted"] == 60
+    b.assert_exact()
+
+
+def test_deletes_count_as_recent_whatever_the_wall_clock_does(b: Bench) -> None:
+    mirrored(b, 100)
+    b.touch(*remove(b, 0, 50))
+    b.quiet()
+    for hours in (5, -10):
+        b.clock.set_forward(hours * HOUR)
+        b.touch(*remove(b, 50 + abs(hours), 50 + abs(hours) + 1))
+        b.quiet()
+    assert b.now.counts.deleted == 50
+    assert held(b) == 2
+
+
+def test_confirming_vouches_for_what_was_told_and_no_more(b: Bench) -> None:
+    mirrored(b, 110)
+    remove(b, 0, 80)
+    b.look()
+    assert held(b) == 80
+    remove(b, 80, 110)  # and now the rest of the disk goes too
+    b.now.confirm()
+    b.quiet()
+    assert held(b) == 110 - b.now.counts.deleted
+    assert b.now.counts.deleted in (0, 80)
+    b.now.confirm()
+    b.quiet()
+    b.assert_exact()
+
+
+def test_confirming_by_a_process_of_its_own_vouches_for_what_was_told_last(b: Bench) -> None:
+    fill(b.folder, 110)
+    b.sync()
+    remove(b, 0, 60)
+    assert b.sync()["held"] == 60
+    remove(b, 60, 65)
+    assert b.sync()["held"] == 65
+    remove(b, 65, 110)
+    for deleted in (0, 110):
+        b.start()
+        b.one.deletes.confirm()
+        b.quiet()
+        assert b.now.counts.deleted == deleted
+        b.stop()
+    b.assert_exact()
+
+
+def test_an_ordinary_delete_beside_the_confirmed_ones_goes_with_them(b: Bench) -> None:
+    mirrored(b, 110)
+    remove(b, 0, 80)
+    b.look()
+    remove(b, 80, 81)
+    b.now.confirm()
+    b.quiet()
+    assert b.now.counts.deleted == 81
+    b.assert_exact()
+
+
+def test_a_file_that_comes_back_while_its_point_is_deleted_has_one_again(b: Bench) -> None:
+    """With its directory it keeps size and times: to whoever looks before the store has answered, all is well."""
+    fill(b.folder, 3)
+    fill(b.folder, 3, first=10, below="a/")
+    b.start()
+    b.quiet()
+    names = [f"a/{seed:05d}.png" for seed in range(10, 13)]
+    delete, asked, seen = b.store.delete, threading.Event(), threading.Event()
+
+    def slowly(folder: str, ids: Sequence[str]) -> None:
+        asked.set()
+        assert seen.wait(20)
+        delete(folder, ids)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(b.store, "delete", slowly)
+        (b.folder / "a").rename(b.folder.with_name("a"))
+        b.touch(*names)
+        run_until(b.now, b.clock, asked.is_set)
+        b.folder.with_name("a").rename(b.folder / "a")
+        b.touch(*names)
+        b.now.step()
+        seen.set()
+        b.quiet()
+    assert b.now.counts.deleted == 3
     b.assert_exact()
 
 

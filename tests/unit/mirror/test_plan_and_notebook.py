@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipwatch.clock import Moment
 from clipwatch.errors import RejectReason
 from clipwatch.mirror.ledger import Known
 from clipwatch.mirror.notebook import Hold, Notebook, Rejection
@@ -67,7 +68,7 @@ def test_spoiled_files_are_there_and_make_no_folder_empty() -> None:
 
 
 def test_a_hold_starts_anew_only_for_as_much_again() -> None:
-    hold = Hold(0.0, str(HoldReason.UNUSUAL_SHARE), 100)
+    hold = Hold(0.0, str(HoldReason.UNUSUAL_SHARE), 100, 100, 0.0, Moment("boot", 0.0))
     unusual = HoldReason.UNUSUAL_SHARE
     assert not has_grown(hold, unusual, gone=150, points=180, fraction=0.5)
     assert has_grown(hold, unusual, gone=160, points=180, fraction=0.5)
@@ -78,6 +79,17 @@ def test_a_hold_starts_anew_only_for_as_much_again() -> None:
 def test_the_first_by_the_bytes_of_their_paths() -> None:
     assert cut_to_first([b"b", b"a/z", b"\xff", b"a"], 2) == {b"a", b"a/z"}
     assert cut_to_first([b"b", b"a"], 0) == {b"a", b"b"}
+
+
+def test_recent_deletes_are_counted_by_a_clock_that_nobody_sets(tmp_path: Path) -> None:
+    notebook = noted(tmp_path)
+    notebook.note_deletion("images", 1000.0, Moment("boot", 10.0), 3)
+    assert notebook.deleted_lately("images", 99_000.0, Moment("boot", 20.0), 60.0) == 3, "the clock was set forward"
+    assert notebook.deleted_lately("images", 0.0, Moment("boot", 20.0), 60.0) == 3, "the clock was set back"
+    assert notebook.deleted_lately("images", 1050.0, Moment("next", 5.0), 60.0) == 3
+    assert notebook.deleted_lately("images", 900.0, Moment("next", 6.0), 60.0) == 3, "in the future: as if just now"
+    assert notebook.deleted_lately("images", 950.0, Moment("next", 67.0), 60.0) == 0, "and forgotten in its time"
+    notebook.close()
 
 
 # -- waiting files -----------------------------------------------------------------------------------------
@@ -131,8 +143,10 @@ def test_notes_outlive_a_restart(tmp_path: Path) -> None:
     notebook.reject(rejection())
     notebook.reject(rejection(b"\xff\n.png"))
     notebook.accept("images", b"nobody")
-    notebook.set_hold("images", Hold(7.5, "unusual_share", 60))
-    notebook.note_deletion("images", 8.0, 3)
+    hold = Hold(7.5, "unusual_share", 60, 61, 4.5, Moment("boot", 9.0))
+    notebook.set_hold("images", hold)
+    notebook.note_deletion("images", 8.0, Moment("boot", 108.0), 3)
+    notebook.note_points_before("images", 70)
     notebook.begin([("images", b"x"), ("images", b"y")])
     notebook.end([("images", b"y")])
     notebook.close()
@@ -140,9 +154,14 @@ def test_notes_outlive_a_restart(tmp_path: Path) -> None:
     assert {item.path for item in notebook.rejections("images")} == {b"a.png", b"\xff\n.png"}
     assert notebook.rejections("images")[0].at == 5.0
     assert notebook.rejections("other") == []
-    assert notebook.hold("images") == Hold(7.5, "unusual_share", 60)
-    assert notebook.deletions("images", 0.0) == [(8.0, 3)]
-    assert notebook.deletions("images", 9.0) == []
+    known = notebook.hold("images")
+    assert known == hold
+    assert known is not None
+    assert (known.age(Moment("boot", 19.0)), known.age(Moment("another", 19.0))) == (14.5, 4.5)
+    assert notebook.points_before("images") == 70
+    notebook.note_points_before("images", None)
+    assert notebook.points_before("images") is None
+    assert notebook.deleted_lately("images", 9.0, Moment("boot", 109.0), 5.0) == 3
     assert notebook.survivors() == {("images", b"x"): 1}
     notebook.end_hold("images")
     assert notebook.hold("images") is None
