@@ -23,17 +23,20 @@ IDLE_FILES: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """*sign*: how *value* should stand to *limit*; None: not measured. *detail*: what a reader needs to judge it."""
+    """*sign*: how *value* should stand to *limit*; either is None where it was not measured.
+
+    *detail*: whom or what the figure is of, where that is not said.
+    """
 
     words: str
-    limit: float
+    limit: float | None
     value: float | None
     sign: Literal["≤", "<", "≥"] = "≤"
     detail: str = ""
 
     @property
     def verdict(self) -> str:
-        if self.value is None:
+        if self.value is None or self.limit is None:
             return "not measured"
         met = {"≤": self.value <= self.limit, "<": self.value < self.limit, "≥": self.value >= self.limit}[self.sign]
         return "met" if met else "**missed**"
@@ -84,7 +87,7 @@ def _waiting(results: Results, rows: Sequence[Row]) -> Iterator[Aim]:
     for kind in KINDS:
         row = _row(rows, FP32, kind.name)
         value = waiting(results, row) if row else None
-        yield Aim(f"{kind.name}, fp32: wall × cores, × CPU time of the two stages alone", WAITING, value)
+        yield Aim(f"{kind.name}, fp32: wall × cores ÷ CPU time of the two stages alone", WAITING, value)
 
 
 def _rclip(rows: Sequence[Row]) -> Iterator[Aim]:
@@ -110,8 +113,8 @@ def _memory(rows: Sequence[Row]) -> Iterator[Aim]:
     for kind in KINDS:
         ours, peers = _row(rows, FP32, kind.name), _peers(rows, kind.name)
         least = min(peers, key=lambda row: int(row["peak_rss_bytes"]), default=None)
-        value = ours["peak_rss_bytes"] / MIB if ours and least else None
-        limit, detail = (least["peak_rss_bytes"] / MIB, str(least["program"])) if least else (0.0, "")
+        value = ours["peak_rss_bytes"] / MIB if ours else None
+        limit, detail = (least["peak_rss_bytes"] / MIB, str(least["program"])) if least else (None, "")
         yield Aim(f"{kind.name}, fp32: peak RSS in MiB, below each peer's", limit, value, "<", detail)
 
 

@@ -83,8 +83,8 @@ def _aims(results: Results) -> Iterator[str]:
         [
             [
                 f"{aim.words} ({aim.detail})" if aim.detail else aim.words,
-                f"{aim.sign} {_figure(aim, aim.limit)}",
-                "" if aim.value is None else _figure(aim, aim.value),
+                f"{aim.sign} {_figure(aim, aim.limit)}" if aim.limit is not None else "",
+                _figure(aim, aim.value) if aim.value is not None else "",
                 aim.verdict,
             ]
             for aim in aims(results)
@@ -93,11 +93,13 @@ def _aims(results: Results) -> Iterator[str]:
 
 
 def _figure(aim: Aim, value: float) -> str:
-    """With as many digits as the limit needs to be told from the value."""
-    if aim.limit >= 100:
+    """With as many digits as it takes to tell it from the limit; a limit as short as it is."""
+    if value == aim.limit:
+        return f"{value:g}" if value < 100 else f"{value:.0f}"
+    if aim.limit is None or aim.limit >= 100:
         return f"{value:.0f}"
     digits = 6 if aim.words.startswith("cosine") else 3 if 0 < aim.limit < 1 else 2
-    return f"{value:.{digits}f}".rstrip("0").rstrip(".") if value == aim.limit else f"{value:.{digits}f}"
+    return f"{value:.{digits}f}"
 
 
 def _again(*parts: str, kind: str = "", large: bool = False) -> str:

@@ -116,8 +116,9 @@ class Bench:
         old = kept.read(self.file)
         begun = kept.continued(old, new)
         if old is not None and not begun["parts"]:
-            print("The last results are of another machine, code or choice of pictures: kept as before.json.")
-            self.file.replace(RESULTS / "before.json")
+            before = self.file.with_stem(f"{self.file.stem}-before")
+            print(f"The last results are of another machine, code or choice of pictures: kept as {before.name}.")
+            self.file.replace(before)
         return begun
 
     def measure(self, part: str) -> None:

@@ -125,7 +125,7 @@ RAW = {
 def test_waiting_is_wall_time_of_all_cores_over_what_the_stages_take_alone() -> None:
     told = results(raw=RAW, sync={"rows": [row(throughput.FP32, "12mp", 18.6)]})
     assert aims.waiting(told, aims.throughput(told)[0]) == pytest.approx(2 / 18.6 / 0.1)
-    words = "12mp, fp32: wall × cores, × CPU time of the two stages alone"
+    words = "12mp, fp32: wall × cores ÷ CPU time of the two stages alone"
     assert verdicts(told)[words] == "met"
     assert verdicts(results(raw=RAW, sync={"rows": [row(throughput.FP32, "12mp", 18.4)]}))[words] == "**missed**"
     assert verdicts(results(sync={"rows": [row(throughput.FP32, "12mp", 18.6)]}))[words] == "not measured"
