@@ -38,7 +38,7 @@ PEAK_RATE = 2e-3
 WARMUP = 200
 DECAY = 0.05
 TRAINED_TOKENS = 24
-PHASES = ((64, 0.75), (112, 0.25))
+PHASES = ((64, 0.80), (112, 0.20))
 """Side in pixels and share of the steps: small ones first, since they cost half; the shipped tower sees the last."""
 
 
