@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import random
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -18,9 +17,10 @@ import pytest
 from clipwatch.config import ModelConfig
 from clipwatch.errors import CollectionMissing
 from clipwatch.model.load import load_encoder
+from support.changes import change_everything
 from support.commands import COMMAND, FAST, PATIENCE_SECONDS, Home
 from support.faulty_proxy import FaultyProxy, Request
-from support.mirrors import assert_exact, fill, picture, put, true_images
+from support.mirrors import assert_exact, fill, true_images
 from support.onnx_models import save, vision_tower
 from support.stores import Told, drop_collection, fresh_collection, shared_engine, store_config, store_on
 
@@ -134,32 +134,13 @@ def killed_at(scene: Scene, number: int, *, after: bool) -> bool:
     return status != 0
 
 
-def change(scene: Scene, round_: int) -> None:
-    """New, overwritten, touched, renamed, copied, deleted and spoiled files, all at once."""
-    dice = random.Random(round_)
-    files = sorted(path for path in scene.folder.iterdir() if path.name != "bad.png")
-    for seed in range(10):
-        put(scene.folder, f"new-{round_}-{seed}.png", picture(1000 * (round_ + 1) + seed))
-    if len(files) < 12:
-        return
-    overwritten, touched, renamed, copied, deleted, spoiled, *rest = dice.sample(files, len(files))
-    put(scene.folder, overwritten.name, picture(1000 * (round_ + 1) + 500))
-    os.utime(touched)
-    renamed.rename(scene.folder / f"renamed-{round_}.png")
-    shutil.copy2(copied, scene.folder / f"copy-{round_}.png")
-    for file in (deleted, *rest[12:]):
-        file.unlink()
-    spoiled.rename(scene.folder / "bad.png")
-    put(scene.folder, "bad.png", os.urandom(64))
-
-
 def sweep(scene: Scene, sides: Callable[[int], tuple[bool, ...]]) -> int:
     """Kill at the first, second, third … request until a run ends before its turn; how many kills that were."""
     fill(scene.folder, 6)
     kills = 0
     for number in itertools.count(1):
         for after in sides(number):
-            change(scene, kills)
+            change_everything(scene.folder, kills)
             if not killed_at(scene, number, after=after):
                 scene.assert_exact()
                 return kills
@@ -187,7 +168,7 @@ def killed_at_random(scene: Scene, kills: int, seed: int) -> None:
     dice = random.Random(seed)
     fill(scene.folder, 6)
     for round_ in range(kills):
-        change(scene, round_)
+        change_everything(scene.folder, round_)
         process = scene.start("run" if round_ % 2 else "sync")
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(dice.uniform(0.3, 3.0))
