@@ -31,8 +31,12 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not soak and not convert"
 
+ifndef SEED
+SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
+endif
 soak: $(READY)
-	$(BIN)/python -m pytest -m soak --timeout 0 -p no:randomly
+	@echo "Replay what fails with: make soak SEED=$(SEED)"
+	CLIPWATCH_SOAK_SEED=$(SEED) $(BIN)/python -m pytest -m soak --timeout 0 -p no:randomly --hypothesis-seed=$(SEED)
 
 bench: $(READY) .venv-bench/installed
 	$(BIN)/python bench/run.py
