@@ -62,7 +62,7 @@ def families(status: Status) -> Iterator[Metric]:
     yield from _stages(status["stages"])
     yield from _store(status["store"])
     model = status["model"]
-    labels = {key: str(model.get(key, "")) for key in ("name", "fingerprint", "engine")}
+    labels = {key: str(model.get(key, "")) for key in ("name", "fingerprint", "engine", "precision", "provider")}
     labels["demonstration"] = str(bool(model.get("demonstration"))).lower()
     yield InfoMetricFamily("clipwatch_model", "The model that makes the vectors.", labels)
 

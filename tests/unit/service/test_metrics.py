@@ -28,7 +28,14 @@ STATUS: Mapping[str, Any] = {
     "rejected_by_reason": {"truncated": 2, "empty": 1},
     "ignored": 4,
     "held": 5,
-    "model": {"name": 'a "model"\n', "fingerprint": "sha256:0", "engine": "onnxruntime", "demonstration": True},
+    "model": {
+        "name": 'a "model"\n',
+        "fingerprint": "sha256:0",
+        "engine": "onnxruntime",
+        "precision": "int8",
+        "provider": "CPUExecutionProvider",
+        "demonstration": True,
+    },
     "store": {"available": True, "retries": 7, "unavailable_seconds": 2.5},
     "watch": [
         {
@@ -96,7 +103,8 @@ def test_every_figure_of_the_status_is_told() -> None:
     assert told["clipwatch_last_scan_timestamp_seconds", "images"] == 1e9
     assert told["clipwatch_state", "held"] == 1
     assert told["clipwatch_state", "watching"] == 0
-    assert told["clipwatch_model_info", "true", "onnxruntime", "sha256:0", 'a "model"\n'] == 1
+    how = ("onnxruntime", "sha256:0", 'a "model"\n', "int8", "CPUExecutionProvider")
+    assert told["clipwatch_model_info", "true", *how] == 1
     assert told["process_resident_memory_bytes",] > 0
     assert [name for name, *_ in told if name == "clipwatch_build_info"]
 
