@@ -14,6 +14,7 @@ import pytest
 from support.commands import SAMPLES, Home
 from support.engines import running_engine
 from support.folders import wait_until
+from support.terminal import watched_on_a_terminal
 
 pytestmark = pytest.mark.slow
 
@@ -55,9 +56,15 @@ def test_changes_are_followed_and_questions_answered_while_it_runs(home: Home) -
         assert (status["images"], status["points"], status["rejected"], status["held"]) == (6, 5, 1, 0)
         assert status["done"]["reused"] >= 1
 
-        (home.images / "coffee.jpg").rename(home.images / "kaffee.jpg")
-        (home.images / "rocket.jpg").unlink()
-        wait_until(lambda: home.json("status")["points"] == 4, 30)
+        with watched_on_a_terminal(home, "status", "--watch") as terminal:
+            terminal.expect("\x1b[H\x1b[2Jwatching\r\n  6 images, 5 points; 0 pending, 1 rejected")
+            terminal.expect("a demonstration: drawings, not photographs")
+            terminal.expect("watched by watchdog")
+            terminal.expect("image.rejected: bad.png · ")
+            (home.images / "coffee.jpg").rename(home.images / "kaffee.jpg")
+            (home.images / "rocket.jpg").unlink()
+            terminal.expect("\x1b[H\x1b[2Jwatching\r\n  5 images, 4 points; 0 pending, 1 rejected")
+            assert terminal.end() == 0
         home.wait_exact()
         assert home.json("verify")["exact"] is True
         assert home.json("search", "--image", str(SAMPLES / "coffee.jpg"))["hits"][0]["path"] == "kaffee.jpg"

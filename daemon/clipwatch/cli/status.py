@@ -81,9 +81,11 @@ def page(status: dict[str, Any]) -> Iterator[str]:
         )
     if status["pending"]:
         yield from _backlog(status)
+    if status.get("stuck"):
+        yield f"  stuck   {', '.join(status['stuck'])}: restart the daemon, and see its log"
     model, store = status["model"], status["store"]
     if model:
-        demonstration = " (a demonstration: drawings, not your photos)" if model["demonstration"] else ""
+        demonstration = " (a demonstration: drawings, not photographs)" if model["demonstration"] else ""
         how = f"{model.get('engine', '')} {model.get('precision', '')} on {model.get('provider', '')}"
         yield f"  model   {visible(model['name'])}{demonstration}, {model['width']} wide, {how}"
     if store:
@@ -103,7 +105,7 @@ def page(status: dict[str, Any]) -> Iterator[str]:
     if status.get("troubles"):
         yield "  lately"
         for trouble in status["troubles"]:
-            words = (str(trouble[key]) for key in ("path", "reason", "message", "hint") if trouble.get(key))
+            words = (str(trouble[key]) for key in ("path", "reason", "message", "error", "hint") if trouble.get(key))
             yield visible(f"    {trouble['at'][:19]}Z {trouble['event']}: {' · '.join(words)}")
 
 

@@ -22,6 +22,10 @@ def test_troubles_come_with_their_cure() -> None:
     assert list(page(_status(troubles=[trouble])))[-1] == "    2026-01-01T00:00:00Z store.rejected: no key · Set one."
 
 
+def test_what_is_stuck_is_told_with_the_cure() -> None:
+    assert "  stuck   encode, store: restart the daemon, and see its log" in page(_status(stuck=["encode", "store"]))
+
+
 def test_no_name_can_move_the_cursor() -> None:
     folder = {"name": "images", "path": "a\x1b[2J\nb", "state": "watching", "unreadable": {"\x1b]0;x\x07": "no\n"}}
     assert not any("\x1b" in line or "\n" in line for line in page(_status(watch=[folder])))
