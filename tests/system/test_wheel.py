@@ -26,6 +26,8 @@ def test_everything_that_is_not_code_is_in_it(wheel: Path) -> None:
     for name in (
         "model/demonstration/clip_vision.onnx",
         "model/demonstration/bundle.json",
+        "model/demonstration/ATTRIBUTION.md",
+        "model/known/cat.jpg",
         "service/static/index.html",
         "service/units/clipwatch.service",
         "service/units/clipwatch@.service",
@@ -34,6 +36,20 @@ def test_everything_that_is_not_code_is_in_it(wheel: Path) -> None:
     ):
         assert f"clipwatch/{name}" in names, name
     assert not [name for name in names if name.startswith(("tests/", "bench/", "support/"))]
+
+
+def test_the_licences_of_what_it_was_made_from_travel_in_it(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        attribution = archive.read("clipwatch/model/demonstration/ATTRIBUTION.md").decode()
+        assert any(name.endswith("/LICENSE") for name in archive.namelist())
+    for notice in (
+        "Copyright (c) Microsoft Corporation.",
+        "Copyright (c) 2017-2019 Miles Johnson",
+        "Copyright © 2004-2025 Unicode, Inc.",
+        "The above copyright notice and this permission notice shall be included in all",
+        "UNICODE LICENSE V3",
+    ):
+        assert notice in attribution, notice
 
 
 def test_installed_elsewhere_its_commands_work(wheel: Path, tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ def test_every_work_it_was_made_from_is_named_with_its_licence() -> None:
         ("`@iconify-json/fluent-emoji`", "MIT"),
         ("`@iconify-json/fluent-emoji-flat`", "MIT"),
         ("`emojibase-data`", "MIT"),
+        ("Unicode CLDR", "Unicode-3.0"),
     ):
         row = next(line for line in attribution.splitlines() if package in line)
         assert licence in row
