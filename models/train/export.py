@@ -168,7 +168,7 @@ def bundle(vision: bytes, text: bytes) -> dict[str, Any]:
             "template": "{}",
         },
         "card": {
-            "licence": "Apache-2.0; made from works under Apache-2.0, CC-BY-4.0, MIT and Unicode-3.0: see ATTRIBUTION.md",
+            "licence": "Apache-2.0; made from Apache-2.0, CC-BY-4.0, MIT and Unicode-3.0 works: see ATTRIBUTION.md",
             "source": "models/train",
             "width": 512,
             "summary": "A small CLIP trained on emoji drawings: it knows drawings of everyday things, not photographs.",
