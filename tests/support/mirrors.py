@@ -219,14 +219,8 @@ class Bench:
         """A new mirror, as a new process would make it."""
         assert self.mirror is None, "one at a time"
         encoder = self.encoder or tiny_encoder()
-        config = Config(
-            watch=(replace(self.watch, path=str(self.folder)),),
-            store=StoreConfig(collection="the-store-knows"),
-            batch=self.batch,
-            limits=self.limits,
-        )
         self.mirror = Mirror(
-            config,
+            self._config(),
             store=self.store,
             encoder=_Counting(encoder, self),
             decoder=self.decoder or _shared(encoder.preprocessing),
@@ -238,6 +232,19 @@ class Bench:
             random_source=random.Random(1),
         )
         return self.mirror
+
+    def _config(self) -> Config:
+        return Config(
+            watch=(replace(self.watch, path=str(self.folder)),),
+            store=StoreConfig(collection="the-store-knows"),
+            batch=self.batch,
+            limits=self.limits,
+        )
+
+    def reload(self, **changes: Any) -> None:
+        """Other settings of the folder, taken while the mirror runs."""
+        self.watch = replace(self.watch, **changes)
+        self.now.reconfigure(self._config(), limits="limits")
 
     def stop(self) -> None:
         """The orderly end of a process."""

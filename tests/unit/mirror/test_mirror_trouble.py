@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from clipwatch.config import WatchConfig
 from clipwatch.errors import RejectReason, StoreUnavailable
 from clipwatch.mirror.mirror import Mirror
-from clipwatch.records import LedgerRow, OpenedFile, Reason
+from clipwatch.mirror.notebook import Notebook
+from clipwatch.records import LedgerRow, OpenedFile, Reason, point_uuid, uuid_text
 from clipwatch.service.sync import SyncRequest
 from clipwatch.store.contract import Store
 from support.faulty_proxy import Answer, FaultyProxy, LoseAnswer, Request, Reset, refusal, too_many, writes
@@ -114,6 +117,61 @@ def test_a_refusal_that_only_the_operator_ends_parks_writing_and_ends_by_itself(
         b.assert_exact()
 
 
+def test_a_store_that_may_only_be_read_is_told_once_and_costs_one_batch_at_a_time(tmp_path: Path) -> None:
+    with behind_proxy(tmp_path) as (b, proxy):
+        fill(b.folder, 3)
+        b.start()
+        b.quiet()
+        proxy.fail(refusal(403, "Forbidden"), when=writes, times=None)
+        fill(b.folder, 200, first=100)
+        b.now.ask_looks("test")
+        run_until(b.now, b.clock, lambda: not b.now.store_state.available)
+        run_until(b.now, b.clock, lambda: not b.now.pipeline.in_flight)
+        decoder, states = shared_decoder(tiny_encoder().preprocessing), set[bool]()
+        for _ in range(4):
+            before, parked = decoder.submitted, b.now.store_state.parked_until
+            b.clock.jump(31)
+            b.now.ask_looks("reads go well")
+            b.now.probe_store()
+
+            def is_parked_again(parked: float = parked) -> bool:
+                states.add(b.now.store_state.available)
+                return b.now.store_state.parked_until > parked and not b.now.pipeline.in_flight
+
+            run_until(b.now, b.clock, is_parked_again)
+            assert decoder.submitted - before <= 25
+        assert states == {False}
+        assert len(b.told.events("store.rejected")) == 1
+        proxy.heal()
+        b.clock.jump(31)
+        b.quiet()
+        assert b.now.store_state.available
+        b.assert_exact()
+
+
+def test_a_refused_store_with_nothing_left_to_write_is_asked_whether_it_would(tmp_path: Path) -> None:
+    with behind_proxy(tmp_path) as (b, proxy):
+        fill(b.folder, 3)
+        b.start()
+        b.quiet()
+        proxy.fail(refusal(403, "Forbidden"), when=writes, times=None)
+        put(b.folder, "new.png", picture(90))
+        b.touch("new.png")
+        run_until(b.now, b.clock, lambda: not b.now.store_state.available)
+        (b.folder / "new.png").unlink()
+        b.touch("new.png")
+        b.clock.jump(31)
+        b.quiet()
+        b.now.probe_store()
+        run_until(b.now, b.clock, lambda: not b.now.writer.queued)
+        assert not b.now.store_state.available, "reads go well, writes do not"
+        proxy.heal()
+        b.clock.jump(31)
+        b.now.probe_store()
+        run_until(b.now, b.clock, lambda: b.now.store_state.available)
+        b.assert_exact()
+
+
 def test_a_store_that_is_away_makes_nothing_spin_and_nothing_grow(tmp_path: Path) -> None:
     with behind_proxy(tmp_path) as (b, proxy):
         fill(b.folder, 200)
@@ -188,6 +246,40 @@ def test_a_pass_that_somebody_waits_for_is_given_up_where_the_store_stays_away(t
         run_until(b.now, b.clock, request.check)
         assert request.error is None
         b.assert_exact()
+
+
+def test_what_is_doubted_while_the_collection_is_read_is_read_again(b: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a pass is asked to find out may have happened after the page that told of it was read."""
+    fill(b.folder, 2)
+    b.start()
+    b.quiet()
+    read, reads = b.store.ledger, list[str]()
+
+    def once_more(folder: str) -> Iterator[Sequence[LedgerRow]]:
+        yield from list(read(folder))
+        reads.append(folder)
+        if len(reads) == 1:
+            b.store.delete("images", [uuid_text(point_uuid("images", b"00001.png"))])
+            b.now.mailbox.post(lambda: b.now.ask_looks("sync"))
+
+    monkeypatch.setattr(b.store, "ledger", once_more)
+    b.look()
+    assert len(reads) == 2
+    b.assert_exact()
+
+
+def test_a_point_that_somebody_deletes_before_its_file_is_touched_is_made_again(tmp_path: Path) -> None:
+    """The ledger believes in the point, so its times are refreshed, in vain: that is doubt, not a reason to repeat."""
+    with bench(tmp_path, watch=WatchConfig(settle_seconds=0.5, rescan_minutes=0)) as b:
+        fill(b.folder, 2)
+        b.start()
+        b.quiet()
+        b.store.delete("images", [uuid_text(point_uuid("images", b"00001.png"))])
+        os.utime(b.folder / "00001.png", ns=(1, 2))
+        b.touch("00001.png")
+        b.quiet()
+        b.assert_exact()
+        assert len(b.told.events("batch.mismatch")) <= 2
 
 
 def test_a_look_asked_for_during_a_look_is_another_one(b: Bench) -> None:
@@ -320,6 +412,38 @@ def test_suspects_go_one_by_one_and_none_waits_for_ever_behind_new_files(b: Benc
     assert set(beside) == {1}, "a suspect is alone in the decoders"
     b.quiet()
     b.assert_exact()
+
+
+def test_after_the_last_suspect_files_are_decoded_together_again(b: Bench) -> None:
+    put(b.folder, "00000.png", picture(0))
+    die_while_decoding(b, "00000.png")
+    b.start()
+    b.quiet()
+    fill(b.folder, 30, first=1)
+    b.now.ask_looks("test")
+    together = 0
+
+    def most() -> bool:
+        nonlocal together
+        together = max(together, b.now.pipeline.decoding)
+        return b.now.quiet
+
+    run_until(b.now, b.clock, most)
+    assert together > 1
+    b.assert_exact()
+
+
+def test_a_suspect_that_is_deleted_is_forgotten(b: Bench) -> None:
+    fill(b.folder, 3)
+    die_while_decoding(b, "00002.png")
+    (b.folder / "00002.png").unlink()
+    b.start()
+    b.quiet()
+    assert not b.now._suspects
+    b.stop()
+    notebook = Notebook(b.state / "notebook.sqlite", limits="limits", logger=Told())
+    assert notebook.survivors() == {}
+    notebook.close()
 
 
 def test_a_suspect_whose_content_is_known_does_not_stop_everything(b: Bench) -> None:

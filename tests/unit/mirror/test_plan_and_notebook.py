@@ -100,15 +100,16 @@ def test_fresh_files_overtake_a_backlog_and_stay_fresh() -> None:
     pending.observe(b"old", ONE, 0.0, fresh=False)
     pending.observe(b"new", ONE, 1.0, fresh=True)
     pending.observe(b"new", TWO, 2.0, fresh=False)
-    assert list(pending.ready(5.0, 9)) == [(b"new", True), (b"old", False)]
+    assert list(pending.ready(5.0, 9, 9)) == [(b"new", True), (b"old", False)]
     assert len(pending) == 2
     pending.observe(b"old", ONE, 6.0, fresh=True)
-    assert list(pending.ready(9.0, 9)) == [(b"new", True), (b"old", True)]
+    assert list(pending.ready(9.0, 9, 9)) == [(b"new", True), (b"old", True)]
+    assert list(pending.ready(9.0, 0, 1)) == [(b"new", True)], "a full pipeline keeps room for what is fresh"
 
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.booleans(), st.booleans(), st.booleans()), max_size=40
+        st.tuples(st.sampled_from("abc*"), st.integers(0, 3), st.booleans(), st.booleans(), st.booleans()), max_size=40
     )
 )
 def test_sizes_on_the_way_are_those_of_what_waits(deeds: list[tuple[str, int, bool, bool, bool]]) -> None:
@@ -117,7 +118,10 @@ def test_sizes_on_the_way_are_those_of_what_waits(deeds: list[tuple[str, int, bo
     model: dict[bytes, int | None] = {}
     for name, size, fresh, awaited, forget in deeds:
         path = name.encode()
-        if forget:
+        if name == "*":
+            pending.clear()
+            model.clear()
+        elif forget:
             pending.forget(path)
             model.pop(path, None)
         else:
