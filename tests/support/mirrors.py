@@ -113,11 +113,11 @@ class SharedDecoder:
         settings = DecodeSettings.from_config(preprocessing, ImageConfig(), limits)
         self._pool = DecodePool(settings, workers=1, known=lambda content: self.known(content), logger=Told())
 
-    def submit(self, opened: OpenedFile) -> Future[DecodedImage | KnownContent]:
+    def submit(self, opened: OpenedFile, *, first: bool = False) -> Future[DecodedImage | KnownContent]:
         self.submitted += 1
         if self.before is not None:
             self.before(opened)
-        return self._pool.submit(opened)
+        return self._pool.submit(opened, first=first)
 
     @property
     def decode_seconds(self) -> float:
@@ -144,7 +144,7 @@ class InstantDecoder:
     def __init__(self, known: Callable[[str], bool]) -> None:
         self._known = known
 
-    def submit(self, opened: OpenedFile) -> Future[DecodedImage | KnownContent]:
+    def submit(self, opened: OpenedFile, *, first: bool = False) -> Future[DecodedImage | KnownContent]:
         future: Future[DecodedImage | KnownContent] = Future()
         data = b""
         while piece := os.read(opened.descriptor, 1 << 20):

@@ -51,7 +51,7 @@ def burst(home: Home, first: int, number: int) -> None:
 def assert_mirrored(home: Home, images: int) -> None:
     def quiet() -> bool:
         status = home.json("status")
-        return status["pending"] == 0 and status["points"] == images
+        return bool(status["pending"] == 0 and status["points"] == images)
 
     wait_until(quiet, 300, every=0.5)
     answer = home.json("verify")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import queue
 import threading
@@ -21,6 +22,8 @@ from clipwatch.image.protocol import Answer, Kind
 from clipwatch.records import DecodedImage, FileStat, KnownContent, OpenedFile, Preprocessing, Signature
 
 Outcome = DecodedImage | KnownContent
+_Job = tuple[OpenedFile | None, Future[Any]]
+_FIRST, _IN_TURN, _LAST = range(3)
 
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 
@@ -75,7 +78,8 @@ class DecodePool:
         self._known = known
         self._logger = logger
         self._most = max(1, workers)
-        self._jobs: queue.SimpleQueue[tuple[OpenedFile | None, Future[Any]] | None] = queue.SimpleQueue()
+        self._jobs: queue.PriorityQueue[tuple[int, int, _Job | None]] = queue.PriorityQueue()
+        self._serial = itertools.count()
         self._lock = threading.Lock()
         self._lanes: list[_Lane] = []
         self._starts = _Starts()
@@ -90,13 +94,13 @@ class DecodePool:
         with self._lock:
             self._settings, self._recipe = settings, recipe
 
-    def submit(self, opened: OpenedFile) -> Future[Outcome]:
-        """Decode, first come first served. The descriptor is closed whatever happens."""
-        return self._enqueue(opened)
+    def submit(self, opened: OpenedFile, *, first: bool = False) -> Future[Outcome]:
+        """Decode, first come first served, but *first* before all others. The descriptor is closed whatever happens."""
+        return self._enqueue(opened, first=first)
 
     def probe(self) -> dict[str, object]:
         """The walls around a live worker, starting one if need be (see `sandbox.Walls`); raises `DecodeUnavailable`."""
-        future: Future[dict[str, object]] = self._enqueue(None)
+        future: Future[dict[str, object]] = self._enqueue(None, first=True)
         return future.result()
 
     @property
@@ -134,13 +138,13 @@ class DecodePool:
             lanes = tuple(self._lanes)
         with contextlib.suppress(queue.Empty):
             while True:
-                job = self._jobs.get_nowait()
+                *_, job = self._jobs.get_nowait()
                 if job is not None:
                     with self._lock:
                         self._queued -= 1
                     _give_back(*job)
         for _ in lanes:
-            self._jobs.put(None)
+            self._jobs.put((_LAST, next(self._serial), None))
         deadline = time.monotonic() + wait_seconds
         for lane in lanes:
             lane.thread.join(max(0.0, deadline - time.monotonic()))
@@ -150,20 +154,20 @@ class DecodePool:
         for lane in lanes:
             lane.thread.join(1.0)  # one that is held up in *known* ends with it
 
-    def _enqueue(self, opened: OpenedFile | None) -> Future[Any]:
+    def _enqueue(self, opened: OpenedFile | None, *, first: bool) -> Future[Any]:
         future: Future[Any] = Future()
         with self._lock:
             if self._closed:
                 _give_back(opened, future)
                 return future
             self._queued += 1
-            self._jobs.put((opened, future))
+            self._jobs.put((_FIRST if first else _IN_TURN, next(self._serial), (opened, future)))
             if self._busy + self._queued > len(self._lanes) < self._most:
                 self._lanes.append(_Lane(self._run, f"decode-{len(self._lanes)}"))
         return future
 
     def _run(self, lane: _Lane) -> None:
-        while (job := self._jobs.get()) is not None:
+        while (job := self._jobs.get()[-1]) is not None:
             with self._lock:
                 self._queued -= 1
                 self._busy += 1

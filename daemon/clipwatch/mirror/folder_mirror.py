@@ -222,14 +222,17 @@ class FolderMirror:
         if self.asked == self.looks_started:
             self.ask_look("collection read")
 
-    def next_moment(self, now: float, *, taking: bool) -> float | None:
-        """The earliest monotonic moment at which this folder wants a step; *taking*: settled files can be taken."""
+    def next_moment(self, now: float, *, taking: bool, backlog: bool) -> float | None:
+        """The earliest monotonic moment at which this folder wants a step.
+
+        *taking*: settled files can be taken, and with *backlog* not only fresh ones.
+        """
         if not self.available:
             return self._try_again
         moments = [self._periodic]
         if self.ledger is not None and not self.loading and not self.unproven:
             if taking:
-                moments.append(self.pending.next_ready())
+                moments.append(self.pending.next_ready(backlog=backlog))
             if self.asked > self.looks_started and not self._doubt:
                 moments.append(self._look_allowed)
             moments.append(self._trees.next_moment())

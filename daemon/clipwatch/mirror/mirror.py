@@ -207,8 +207,8 @@ class Mirror:
         return 0.0 if busy else self._idle_seconds(now)
 
     def _idle_seconds(self, now: float) -> float:
-        taking = self._may_write(now) and self._room() > 0
-        moments = [folder.next_moment(now, taking=taking) for folder in self.folders.values()]
+        taking, backlog = self._may_write(now) and self._room(fresh=True) > 0, self._room() > 0
+        moments = [folder.next_moment(now, taking=taking, backlog=backlog) for folder in self.folders.values()]
         if now < self.store_state.parked_until:
             moments.append(self.store_state.parked_until)
         waits = [max(0.0, moment - now) for moment in moments if moment is not None]
@@ -366,11 +366,11 @@ class Mirror:
             return
         self._feed_lonely(now)
         for folder in self.folders.values():
-            room = self._room()
-            if not room or not folder.readable:
+            room, room_for_fresh = self._room(), self._room(fresh=True)
+            if not room_for_fresh or not folder.readable:
                 continue
             candidates: list[tuple[Candidate, bool]] = []
-            for path, fresh in list(folder.pending.ready(now, room)):
+            for path, fresh in list(folder.pending.ready(now, room, room_for_fresh)):
                 candidate = folder.candidate(path, now)
                 if candidate is not None and self._may_go(candidate, fresh):
                     candidates.append((candidate, fresh))
@@ -385,12 +385,12 @@ class Mirror:
             for folder in self.folders.values()
         )
 
-    def _room(self) -> int:
+    def _room(self, *, fresh: bool = False) -> int:
         if self._suspects.keep_others_back(self.pipeline.decoding):
             return 0
         if self.store_state.refused:
             return max(0, min(self.pipeline.room(), self.config.batch.size - self.pipeline.in_flight))
-        return self.pipeline.room()
+        return self.pipeline.room(fresh=fresh)
 
     def _may_go(self, candidate: Candidate, fresh: bool) -> bool:
         if self._suspects.is_guilty(candidate):

@@ -98,15 +98,18 @@ class Pending:
         elif (before := self.signature(path)) is not None:
             self._on_the_way.leave(before.size)
 
-    def ready(self, now: float, most: int) -> Iterator[tuple[bytes, bool]]:
-        """Up to *most* paths that stood still long enough, fresh ones first, each with whether it is fresh."""
-        fresh = self._fresh.ready(now, most)
+    def ready(self, now: float, most: int, most_fresh: int) -> Iterator[tuple[bytes, bool]]:
+        """Paths that stood still long enough, fresh ones first, each with whether it is fresh.
+
+        Up to *most_fresh* of those, and of the others what they leave of *most*.
+        """
+        fresh = self._fresh.ready(now, most_fresh)
         for path in fresh:
             yield path, True
-        for path in self._backlog.ready(now, most - len(fresh)):
+        for path in self._backlog.ready(now, max(0, most - len(fresh))):
             yield path, False
 
-    def next_ready(self) -> float | None:
-        """The earliest monotonic moment at which something may be ready."""
-        moments = [moment for moment in (self._fresh.next_ready(), self._backlog.next_ready()) if moment is not None]
-        return min(moments, default=None)
+    def next_ready(self, *, backlog: bool = True) -> float | None:
+        """The earliest monotonic moment at which something may be ready; without *backlog*: something fresh."""
+        moments = [self._fresh.next_ready(), self._backlog.next_ready() if backlog else None]
+        return min((moment for moment in moments if moment is not None), default=None)

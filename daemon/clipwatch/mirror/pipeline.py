@@ -55,8 +55,11 @@ KNOWN_AHEAD: Final = 4 * REUSE_POINTS_PER_WRITE
 class Decoder(Protocol):
     """What the pipeline asks of `image.pool.DecodePool`."""
 
-    def submit(self, opened: OpenedFile) -> Future[DecodedImage | KnownContent]:
-        """Read, hash and decode; FileRejected or FileNotReady on failure; closes the descriptor."""
+    def submit(self, opened: OpenedFile, *, first: bool = False) -> Future[DecodedImage | KnownContent]:
+        """Read, hash and decode; FileRejected or FileNotReady on failure; closes the descriptor.
+
+        *first*: before all that wait and are not.
+        """
         ...
 
     @property
@@ -224,11 +227,11 @@ class Pipeline:
             "store": self._writing + len(self._known) + len(self._touched),
         }
 
-    def room(self) -> int:
-        """How many more candidates may be submitted now."""
+    def room(self, *, fresh: bool = False) -> int:
+        """How many more candidates may be submitted now; of *fresh* ones, a batch more than of a backlog."""
         pictures = self._decoding + len(self._fresh) + len(self._decoded)
         known = len(self._known) + len(self._touched)
-        return max(0, min(LOOK_AHEAD_BATCHES * self._batch.size - pictures, KNOWN_AHEAD - known))
+        return max(0, min((LOOK_AHEAD_BATCHES + fresh) * self._batch.size - pictures, KNOWN_AHEAD - known))
 
     def wait_seconds(self) -> float | None:
         """Until a batch that is still filling goes as it is; None where nothing waits for time to pass."""
@@ -248,7 +251,7 @@ class Pipeline:
         self._decoding += 1
         self._in_flight += 1
         self._submitted[opened.candidate.folder, opened.candidate.path] = self._clock.monotonic()
-        future = self._decoder.submit(opened)
+        future = self._decoder.submit(opened, first=fresh)
         future.add_done_callback(
             lambda done: self._mailbox.post(partial(self._take_decoded, opened.candidate, fresh, done))
         )

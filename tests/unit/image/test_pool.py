@@ -98,6 +98,25 @@ def test_no_worker_is_started_before_there_is_work(make_pool: MakePool, small: P
     assert len(pool.pids) == 1
 
 
+def test_what_comes_first_overtakes_what_waits(make_pool: MakePool, tmp_path: Path) -> None:
+    names, asked, go = ("running", "waits", "waits too", "fresh"), [], threading.Event()
+    for name in names:
+        (tmp_path / name).write_text(name)
+    contents = {f"sha256:{hashlib.sha256(name.encode()).hexdigest()}": name for name in names}
+
+    def known(content: str) -> bool:
+        asked.append(contents[content])
+        assert go.wait(60)
+        return True
+
+    pool = make_pool(workers=1, known=known)
+    futures = [pool.submit(pictures.opened_file(tmp_path / name), first=name == "fresh") for name in names]
+    go.set()
+    for future in futures:
+        assert isinstance(future.result(60), KnownContent)
+    assert asked in (["running", "fresh", "waits", "waits too"], ["fresh", "running", "waits", "waits too"])
+
+
 def test_known_content_is_not_decoded(make_pool: MakePool, tmp_path: Path) -> None:
     """Shown by a file that could not be decoded."""
     path = tmp_path / "known.jpg"
