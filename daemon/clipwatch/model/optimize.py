@@ -153,7 +153,7 @@ def _without(variant: str, note: str) -> Row:
 
 def _int8(bench: _Bench, target: Path) -> Row:
     if importlib.util.find_spec("onnx") is None:
-        return _without(INT8, "needs the package onnx: pip install onnx")
+        return _without(INT8, "needs the package onnx: pip install 'clipwatch[fast]'")
     try:
         quantize_int8(bench.weights, target)
         quantized = read_weights(target)
