@@ -159,6 +159,11 @@ class LimitsConfig:
         60, "Held deletes wait until a scan this much later agrees, or `confirm`.", low=0, high=525600
     )
 
+    @property
+    def file_bytes(self) -> int:
+        """`file_megabytes` in bytes."""
+        return int(self.file_megabytes * 1_000_000)
+
 
 @dataclass(frozen=True, slots=True)
 class HttpConfig:

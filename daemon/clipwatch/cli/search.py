@@ -18,7 +18,7 @@ _WEIGHTED: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+):(.+)", re.DOTALL)
 
 def main(arguments: argparse.Namespace, context: Context) -> int:
     """Best first; exit 0 also where nothing was found."""
-    request = _request(arguments, int(context.config.limits.file_megabytes * 1_000_000))
+    request = _request(arguments, context.config.limits.file_bytes)
     answer = ask_daemon(context, {"command": "search", **request})
     if answer is not None:
         result = result_of(answer)

@@ -18,7 +18,7 @@ def serve_http(daemon: Daemon, parts: Parts, context: Context, status: Callable[
     config = context.config
     view = LoopView(daemon.ask, status, turned=lambda: daemon.turned, stuck=lambda: daemon.stuck, clock=context.clock)
     answers = parts.answers()
-    file_bytes = int(config.limits.file_megabytes * 1_000_000)
+    file_bytes = config.limits.file_bytes
     return HttpServer(
         config.http,
         status=view.status,

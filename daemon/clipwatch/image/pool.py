@@ -47,7 +47,7 @@ class DecodeSettings:
             preprocessing=preprocessing,
             exact_decode=image.exact_decode,
             background=image.background,
-            file_bytes=int(limits.file_megabytes * 2**20),
+            file_bytes=limits.file_bytes,
             megapixels=limits.image_megapixels,
             seconds=limits.decode_seconds,
             memory_bytes=int(limits.decode_memory_megabytes * 2**20),

@@ -35,6 +35,7 @@ _RETURN: Final = 0x06  # BPF_RET | BPF_K
 _DATA_NUMBER: Final = 0
 _DATA_ARCHITECTURE: Final = 4
 _PROT_EXEC: Final = 4
+_MAP_SHARED: Final = 1
 _X32: Final = 0x40000000
 
 _NEEDED: Final = (
@@ -172,6 +173,14 @@ def seccomp_program(machine: str, process: int) -> bytes | None:
         (_LOAD, 0, 0, _DATA_NUMBER),
         (_AT_LEAST, 0, 1, _X32),
         (_RETURN, 0, 0, _REFUSE),
+    ]
+    # RLIMIT_DATA does not count what is mapped to be shared.
+    steps += [
+        (_EQUAL, 0, 3, numbers["mmap"]),
+        (_LOAD, 0, 0, argument(3)),
+        (_ANY_BIT, 0, 1, _MAP_SHARED),
+        (_RETURN, 0, 0, _REFUSE),
+        (_LOAD, 0, 0, _DATA_NUMBER),
     ]
     for name in _NOT_EXECUTABLE:
         steps += [

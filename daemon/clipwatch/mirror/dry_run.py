@@ -40,7 +40,7 @@ def plan_folder(
     root = Root(watch)
     try:
         root.open()
-        look = _Look(root, watch, int(config.limits.file_megabytes * 1_000_000), now)
+        look = _Look(root, watch, config.limits.file_bytes, now)
         difference = compare_folder(root, watch, store, model)
         known = rejections(watch.name) if difference.files else {}
         rejected = {path for path, stat in difference.files.items() if look.is_still_rejected(path, stat, known)}

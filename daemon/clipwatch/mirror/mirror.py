@@ -126,7 +126,7 @@ class Mirror:
         """Called with a folder's name before it is closed by `reconfigure`: the moment to disarm its watch."""
         self._ensuring = False
         self._counted: dict[str, int] = {}
-        self._file_bytes = int(config.limits.file_megabytes * 1_000_000)
+        self._file_bytes = config.limits.file_bytes
         self._suspects = Suspects(notebook)
         self._on_the_way = OnTheWay()
         self.failed: ClipwatchError | None = None
@@ -610,7 +610,7 @@ class Mirror:
         before, self.config = self.config, config
         judged_anew = (before.limits, before.image) != (config.limits, config.image)
         self._notebook.judge_by(limits)
-        self._file_bytes = int(config.limits.file_megabytes * 1_000_000)
+        self._file_bytes = config.limits.file_bytes
         self.pipeline.reconfigure(config.batch)
         folders: dict[str, FolderMirror] = {}
         for watch in config.watch:

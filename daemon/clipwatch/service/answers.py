@@ -169,7 +169,7 @@ class Answers:
             store=self.store,
             encoder=self._encoder,
             decoder=self._decoder(),
-            file_bytes=int(self._config.limits.file_megabytes * 1_000_000),
+            file_bytes=self._config.limits.file_bytes,
             rejections=self._rejections,
             deep=deep,
             step=step,
