@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
-from clipwatch.config import SECRET_KEYS, SECTIONS, Config, StoreConfig, WatchConfig, is_loopback, is_server
+from clipwatch.config import SECRET_KEYS, SECTIONS, Config, StoreConfig, is_loopback, is_server
 from clipwatch.errors import ConfigError
 from clipwatch.system_paths import initial
 
@@ -23,6 +23,9 @@ ENVIRONMENT_PREFIX: Final = "CLIPWATCH_"
 
 COLLECTION_NAME_BYTES: Final = 240
 """Of the 255 that a server takes; the rest is for the names of collections that are built beside this one."""
+
+_NAME_BYTES: Final = 255
+"""What file systems take for one name."""
 
 _NOT_IN_A_NAME: Final = frozenset('<>:"/\\|?*')
 """What a Qdrant server refuses in a collection's name."""
@@ -227,14 +230,16 @@ def _check(config: Config, sources: Mapping[str, str], environment: Mapping[str,
         seen.add(watch.name)
         if not watch.path:
             raise ConfigError(f"watch[{index}].path is empty.", hint="Name the folder to watch.")
-        if not watch.extensions:
-            raise ConfigError(f"watch[{index}].extensions is empty: no file would ever match.")
+        if not watch.extensions or not all(extension.strip(".") for extension in watch.extensions):
+            raise ConfigError(f"watch[{index}].extensions is empty, or one of them is: no file would ever match.")
+        if Path(watch.marker).is_absolute() or ".." in Path(watch.marker).parts:
+            raise ConfigError(f"watch[{index}].marker {watch.marker!r} must name a file below watch[{index}].path.")
         if is_server(config.store.url) and f"watch[{index}].name" not in sources:
             raise ConfigError(
                 f"watch[{index}].name must be given with a server store.",
                 hint="Two machines that both say `images` would delete each other's points.",
             )
-    _check_overlap(config.watch)
+    _check_places(config)
     if config.model.prompt != "auto" and config.model.prompt.count("{}") != 1:
         raise ConfigError(
             f"model.prompt {config.model.prompt!r} must hold {{}} once.", hint='Write "a photo of {}", or "auto".'
@@ -249,15 +254,30 @@ def _check(config: Config, sources: Mapping[str, str], environment: Mapping[str,
         )
 
 
-def _check_overlap(watches: tuple[WatchConfig, ...]) -> None:
+def _check_places(config: Config) -> None:
+    """Whether the folders lie apart from each other, and from what is written: no folder is ever written to."""
+    written = {"state.path": config.state.path}
+    if not is_server(config.store.url):
+        written["store.url"] = config.store.url.removeprefix("embedded:")
     try:
-        roots = [Path(os.path.realpath(watch.path)) for watch in watches]  # resolve() raises for links in a circle
+        # resolve() raises for links in a circle
+        roots = [Path(os.path.realpath(watch.path)) for watch in config.watch]
+        places = {key: Path(os.path.realpath(place)) for key, place in written.items()}
     except OSError as error:
         raise ConfigError(f"The current directory cannot be told: {error.strerror}.") from error
     for i, a in enumerate(roots):
         for j, b in enumerate(roots):
             if i != j and (a == b or a in b.parents):
                 raise ConfigError(f"watch[{j}].path lies within watch[{i}].path.", hint="Folders must not overlap.")
+    for key, place in places.items():
+        if not written[key] or any(len(os.fsencode(part)) > _NAME_BYTES for part in place.parts):
+            raise ConfigError(f"{key} is empty, or holds a name of more than {_NAME_BYTES} bytes.")
+        for i, root in enumerate(roots):
+            if root in (place, *place.parents):
+                raise ConfigError(
+                    f"{key} lies within watch[{i}].path.",
+                    hint="A watched folder is never written to: choose a directory outside of it.",
+                )
 
 
 def check_store(store: StoreConfig, environment: Mapping[str, str]) -> None:

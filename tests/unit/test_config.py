@@ -262,6 +262,33 @@ def test_a_variable_that_others_set_is_none_of_our_business(name: str) -> None:
     assert config_file.load(None, {name: "1"}).sources == {}
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"STATE__PATH": "images"}, "state.path lies within"),
+        ({"STATE__PATH": "images/a/state"}, "state.path lies within"),
+        ({"STATE__PATH": "link/state"}, "state.path lies within"),
+        ({"STORE__URL": "embedded:images/store"}, "store.url lies within"),
+        ({"WATCH__PATH": "."}, "state.path lies within"),
+        ({"STATE__PATH": ""}, "state.path is empty"),
+        ({"STATE__PATH": "x" * 256}, "more than 255 bytes"),
+        ({"STORE__URL": "embedded:" + "x" * 256}, "more than 255 bytes"),
+        ({"WATCH__MARKER": "/etc/passwd"}, "must name a file below"),
+        ({"WATCH__MARKER": "a/../../b"}, "must name a file below"),
+        ({"WATCH__EXTENSIONS": "jpg,."}, "one of them is"),
+    ],
+)
+def test_nothing_is_written_into_a_folder_and_no_place_is_nonsense(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "link").symlink_to("images")
+    with pytest.raises(ConfigError, match=told):
+        config_file.load(None, {f"CLIPWATCH_{key}": value for key, value in settings.items()})
+    config_file.load(None, {"CLIPWATCH_STATE__PATH": "images-state", "CLIPWATCH_STORE__URL": "embedded:."})
+
+
 KEYS = [(section, f.name) for section, kind in config.SECTIONS.items() for f in fields(kind)]
 WRONG_ANYWHERE = ["1979-05-27", "{a = 1}", "[[]]", "[1, 2]", '["a", 2]', '"a\\u0000b"', '["a\\u0000"]']
 WRONG_SOMEWHERE = [
