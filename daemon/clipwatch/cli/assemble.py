@@ -197,10 +197,11 @@ class Parts:
     ) -> DecodePool:
         """Decode workers; *known* contents are not decoded."""
         from clipwatch.image.pool import DecodePool
-        from clipwatch.model.cores import usable_cores
+        from clipwatch.model.cores import decode_workers
 
         settings = self._decode_settings(self._context.config, preprocessing)
-        pool = DecodePool(settings, workers=workers or usable_cores(), known=known, logger=self._context.logger)
+        workers = workers or decode_workers(settings.memory_bytes)
+        pool = DecodePool(settings, workers=workers, known=known, logger=self._context.logger)
         self._pools.append((pool, preprocessing))
         return pool
 

@@ -187,6 +187,8 @@ class Mirror:
         dirty = self.inbox.drain()
         self.mailbox.deliver()
         now = self._clock.monotonic()
+        # First of all: what has been decoded meanwhile keeps the model busy while we look around.
+        self.pipeline.turn(more_coming=self._room() > 0 and self._is_any_ready(now))
         self._ensure_collection(now)
         busy = False
         for folder in self.folders.values():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clipwatch.config import ModelConfig
-from clipwatch.model.cores import usable_cores
+from clipwatch.model.cores import decode_workers, usable_cores
 from clipwatch.model.load import threads_for
 
 
@@ -52,6 +52,25 @@ def test_the_tightest_quota_of_the_control_groups_counts(
     tmp_path: Path, line: str, files: dict[str, str], expected: int
 ) -> None:
     assert usable_cores(group(tmp_path, line, files)) == expected
+
+
+@pytest.mark.usefixtures("many_cores")
+@pytest.mark.parametrize(
+    ("line", "files", "expected"),
+    [
+        ("0::/app\n", {"app/memory.max": str(4864 << 20)}, 4),
+        ("0::/app\n", {"app/memory.max": str(512 << 20)}, 1),
+        ("0::/app\n", {"app/memory.max": "max\n"}, 16),
+        ("0::/a/b\n", {"a/b/memory.max": "max", "a/memory.max": str(2816 << 20)}, 2),
+        ("0::/app\n", {"app/memory.max": str(9 << 30), "app/cpu.max": "300000 100000"}, 3),
+        ("4:memory:/x\n3:cpu,cpuacct:/x\n", {"memory/x/memory.limit_in_bytes": str(2816 << 20)}, 2),
+        ("4:memory:/x\n", {"memory/x/memory.limit_in_bytes": "9223372036854771712"}, 16),
+    ],
+)
+def test_decoders_fit_into_the_memory_of_the_control_group(
+    tmp_path: Path, line: str, files: dict[str, str], expected: int
+) -> None:
+    assert decode_workers(1 << 30, group(tmp_path, line, files)) == expected
 
 
 def test_affinity_counts_where_it_is_tighter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
