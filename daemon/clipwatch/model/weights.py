@@ -44,11 +44,12 @@ class Weights:
             raise ModelError(f"{file} is larger than 2 GB, which no ONNX file can be.", hint=_REFETCH)
         if not self.size_bytes:
             raise ModelError(f"The model {file} is empty.", hint=_REFETCH)
-        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
-            _require_model(file, content)
-            digest = hashlib.sha256()
-            for start in range(0, self.size_bytes, _HASH_BYTES):
-                digest.update(content[start : start + _HASH_BYTES])
+        # Closed with the last view of it: where it is no model, the frames of the error still hold some.
+        content = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        _require_model(file, content)
+        digest = hashlib.sha256()
+        for start in range(0, self.size_bytes, _HASH_BYTES):
+            digest.update(content[start : start + _HASH_BYTES])
         self.sha256 = digest.hexdigest()
 
     @property

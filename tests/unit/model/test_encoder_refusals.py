@@ -141,7 +141,9 @@ def test_a_batch_frozen_inside_a_dynamic_model(tmp_path: Path) -> None:
 
 
 def test_something_else_than_an_onnx_file(tmp_path: Path) -> None:
-    for content in (b"hello world" * 100, b"\x89PNG\r\n\x1a\n" + bytes(100), bytes(1000)):
+    picture = (Path(__file__).parents[3] / "docs" / "samples" / "moon.png").read_bytes()
+    begins_like_one = b"\x12\x02ab\x0b"
+    for content in (b"hello world" * 100, b"\x89PNG\r\n\x1a\n" + bytes(100), bytes(1000), picture, begins_like_one):
         (tmp_path / "m.onnx").write_bytes(content)
         error = refusal(tmp_path / "m.onnx")
         assert "is not an ONNX model, or is cut short" in error.message
