@@ -195,22 +195,23 @@ def test_a_frozen_encoder_fires_and_is_ill_health_until_it_moves(
         thaw.wait(60)
         return encode(self, pixels)
 
-    monkeypatch.setattr(VisionEncoder, "encode", frozen)
     monkeypatch.setattr(liveness, "ENCODE_SECONDS_PER_IMAGE", 0.01)
     (tmp_path / "images").mkdir()
     write_image(tmp_path / "images" / "a.png", 1)
-    with running(tmp_path, watchdog_seconds=0.2) as it, it.turning():
+    with running(tmp_path, watchdog_seconds=0.2) as it:
         daemon = it.daemon
         view = LoopView(
             daemon.ask, it.status, turned=lambda: daemon.turned, stuck=lambda: daemon.stuck, clock=SystemClock()
         )
-        wait_until(lambda: view.status()["stuck"] == ["encode"])
-        assert firing(view.status()) == ALWAYS | {"ClipwatchWorkerStuck"}
-        assert not view.healthy()
-        assert ("error", "daemon.stuck", {"workers": ["encode"]}) in it.logs.lines
-        thaw.set()
-        wait_until(lambda: quiet(view.status()) and view.healthy())
-        assert firing(view.status()) == ALWAYS
+        monkeypatch.setattr(VisionEncoder, "encode", frozen)
+        with it.turning():
+            wait_until(lambda: view.status()["stuck"] == ["encode"], 60)
+            assert firing(view.status()) == ALWAYS | {"ClipwatchWorkerStuck"}
+            assert not view.healthy()
+            assert ("error", "daemon.stuck", {"workers": ["encode"]}) in it.logs.lines
+            thaw.set()
+            wait_until(lambda: quiet(view.status()) and view.healthy(), 60)
+            assert firing(view.status()) == ALWAYS
 
 
 def test_waiting_files_a_still_loop_and_silence_fire_and_a_full_model_does_not(tmp_path: Path) -> None:
