@@ -166,7 +166,7 @@ def _json(file: Path) -> dict[str, Any]:
         document = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{file} cannot be read: {error}.", hint=_AGAIN) from error
     return document if isinstance(document, dict) else {}
 

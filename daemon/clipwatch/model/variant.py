@@ -55,7 +55,7 @@ def read_variant(vision: Path) -> Variant | None:
         return Variant(variant.variant, str(variant.of), float(variant.cosine), variant.file, str(variant.sha256))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ModelError(
             f"{file} cannot be read: {error}.", hint="Remove it, or run `clipwatch model optimize` again."
         ) from error

@@ -112,7 +112,9 @@ def test_a_variant_file_that_was_exchanged_is_refused(path: Path) -> None:
         load(path)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", json.dumps({"variant": "int9", "of": "", "cosine": 1})])
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", "[" * 100_000, json.dumps({"variant": "int9", "of": "", "cosine": 1})]
+)
 def test_a_broken_choice_is_refused_by_name(path: Path, content: str) -> None:
     variant_file(path).write_text(content)
     with pytest.raises(ModelError, match=r"vit\.variant\.json"):

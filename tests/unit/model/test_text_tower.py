@@ -186,6 +186,12 @@ def test_the_setting_is_the_prompt(tmp_path: Path) -> None:
     check(paired(path, "a photo of {}"), "red", [START, word("a"), word("photo"), word("of"), word("red"), END])
 
 
+@pytest.mark.parametrize("content", ["{", "[" * 100_000])
+def test_a_broken_configuration_of_the_tokenizer_is_named(tmp_path: Path, content: str) -> None:
+    with pytest.raises(ModelError, match=r"tokenizer_config\.json cannot be read"):
+        paired(folder(tmp_path, tokenizer_config=content))
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"version": "9"}'])
 def test_a_broken_tokenizer_is_named(tmp_path: Path, content: str) -> None:
     folder(tmp_path)
