@@ -236,7 +236,7 @@ class Bench:
         told = row.trouble or (
             f"{row.rate:6.1f} img/s, {row.images / row.seconds_all:5.1f} with start, "
             f"{row.cpu_seconds / row.images:.3f} CPU s an image, {row.peak_rss_bytes / 2**20:5.0f} MiB, "
-            f"cosine {min(row.cosine, default=1):.6f}, {row.note}"
+            f"{f'cosine {row.cosine[0]:.6f}, ' if row.cosine else ''}{row.note}"
         )
         print(f"{row.corpus:5} {row.program:36} {told}", flush=True)
 
