@@ -15,9 +15,10 @@ from clipwatch.cli.old_model import find_old, remember
 from clipwatch.config import Config, ModelConfig
 from clipwatch.model import weights
 from clipwatch.model.load import load_encoder
+from clipwatch.records import Preprocessing
 from clipwatch.service.answers import Answers
 from support import onnx_models
-from support.mirrors import picture, shared_decoder
+from support.mirrors import SharedDecoder, picture, shared_decoder
 from support.stores import Told, open_test_store, sample_point
 
 
@@ -33,6 +34,12 @@ class Change:
         before = self.before()
         assert before is not None
         return before.answers
+
+
+def everything_decoder(preprocessing: Preprocessing) -> SharedDecoder:
+    decoder = shared_decoder(preprocessing)
+    decoder.known = lambda _: False
+    return decoder
 
 
 @pytest.fixture(name="change")
@@ -65,7 +72,7 @@ def _change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Change]
                 find=lambda: find_old(
                     tmp_path, "sha256:new", lambda made_by: front.count(model=made_by), told, refused
                 ),
-                decoder=shared_decoder,
+                decoder=everything_decoder,
             ),
             hashed,
         )

@@ -39,6 +39,8 @@ def axis(word: str, *more: str) -> Vector:
 
 def answers(store: QdrantStore, noted: Mapping[str, Mapping[bytes, Rejection]] | None = None) -> Answers:
     encoder = tiny_encoder()
+    decoder = shared_decoder(encoder.preprocessing)
+    decoder.known = lambda _: False
 
     def text(texts: Sequence[str]) -> Any:
         return np.stack([axis(word) for word in texts])
@@ -47,7 +49,7 @@ def answers(store: QdrantStore, noted: Mapping[str, Mapping[bytes, Rejection]] |
         Config(watch=(WatchConfig(name="images"), WatchConfig(path="more", name="more"))),
         store=store,
         encoder=encoder,
-        decoder=lambda: shared_decoder(encoder.preprocessing),
+        decoder=lambda: decoder,
         text=text,
         rejections=lambda folder: (noted or {}).get(folder, {}),
     )
