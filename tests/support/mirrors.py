@@ -308,7 +308,7 @@ class Bench:
         """Collection == folder, and nothing silent."""
         assert_exact(self.folder, self.store, encoder=self.encoder or tiny_encoder(), max_images=self.watch.max_images)
         if self.mirror is not None:
-            assert_counts(self.now)
+            assert_counts(self.now, self.folder, max_images=self.watch.max_images)
 
     def paths(self) -> set[bytes]:
         """Of all points under the folder's name."""
@@ -432,25 +432,32 @@ class Truth:
     data: bytes = field(repr=False)
 
 
-def true_images(folder: Path) -> dict[bytes, Truth]:
-    """Every file that is a picture by its name and by what Pillow makes of it: found the naive way."""
+def candidates(folder: Path) -> list[bytes]:
+    """Paths below *folder* of all that a picture's name says is one, good or bad: found the naive way."""
     root = os.fsencode(folder)
-    found: dict[bytes, Truth] = {}
-    for directory, names, files in os.walk(root):
-        names[:] = [name for name in names if not _ignored(name)]
-        for name in files:
+    found: list[bytes] = []
+    for directory, directories, files in os.walk(root):
+        directories[:] = [name for name in directories if not _ignored(name)]
+        for name in (*directories, *files):
             path = os.path.join(directory, name)
-            if _ignored(name) or os.path.islink(path) or not os.path.isfile(path):
-                continue
-            if not name.lower().endswith((b".jpg", b".jpeg", b".png")):
-                continue
-            below = os.path.relpath(path, root)
-            status = os.stat(path)
-            with open(path, "rb") as file:  # noqa: PTH123 - names that are no text
-                data = file.read()
-            if is_picture(data):
-                signature = Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-                found[below] = Truth(below, signature, f"sha256:{hashlib.sha256(data).hexdigest()}", data)
+            if name.lower().endswith((b".jpg", b".jpeg", b".png")) and not (_ignored(name) or os.path.islink(path)):
+                found.append(os.path.relpath(path, root))
+    return found
+
+
+def true_images(folder: Path) -> dict[bytes, Truth]:
+    """The candidates that are a picture by what Pillow makes of them."""
+    found: dict[bytes, Truth] = {}
+    for below in candidates(folder):
+        path = os.path.join(os.fsencode(folder), below)
+        if not os.path.isfile(path):
+            continue
+        status = os.stat(path)
+        with open(path, "rb") as file:  # noqa: PTH123 - names that are no text
+            data = file.read()
+        if is_picture(data):
+            signature = Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            found[below] = Truth(below, signature, f"sha256:{hashlib.sha256(data).hexdigest()}", data)
     return found
 
 
@@ -507,12 +514,14 @@ def _true_vector(data: bytes, encoder: Any) -> Any:
     return encoder.encode([np.asarray(prepared.image)])[0]
 
 
-def assert_counts(mirror: Mirror) -> None:
-    """Nothing silent: every image is stored, pending or rejected; a held point is one without an image."""
-    for folder in mirror.folders.values():
-        if folder.available:
-            said = f"{folder.images} images, {folder.points} points, {folder.rejected_images} rejected"
-            assert folder.images + folder.deletes.held == folder.points + folder.rejected_images, said
+def assert_counts(mirror: Mirror, folder: Path, *, max_images: int = 0) -> None:
+    """Nothing silent: each candidate on the disk has a point or was rejected; a held point is one without an image."""
+    on_disk = len(candidates(folder)[: max_images or None])
+    for one in mirror.folders.values():
+        if one.available:
+            said = f"{on_disk} on disk: {one.images} images, {one.points} points, {one.rejected_images} rejected"
+            assert one.images == on_disk, said
+            assert on_disk + one.deletes.held == one.points + one.rejected_images, said
 
 
 def names(paths: Iterable[bytes]) -> list[str]:

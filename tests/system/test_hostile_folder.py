@@ -13,7 +13,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from clipwatch.errors import RejectReason
 from clipwatch.records import path_bytes, path_text
@@ -21,6 +23,7 @@ from support import pictures
 from support.commands import COMMAND, Home
 from support.folders import wait_until
 from support.hostile_folder import HostileFolder, OpenWatch, Peaks, make_hostile_folder
+from support.mirrors import candidates
 from support.terminal import on_a_terminal
 
 pytestmark = pytest.mark.slow
@@ -50,6 +53,19 @@ def assert_mirrored(home: Home, expected: Mapping[bytes, frozenset[RejectReason]
     assert stored_paths(home).keys() == {path for path, reasons in expected.items() if not reasons}
 
 
+def assert_nothing_silent(status: Mapping[str, int], address: str, folder: Path) -> None:
+    """Every candidate, counted on the disk, has a point or was rejected: in `status` as in `/metrics`."""
+    on_disk = len(candidates(folder))
+    assert status["images"] == on_disk == status["points"] + status["rejected"]
+    metrics = {
+        (sample.name, sample.labels.get("state", "")): sample.value
+        for family in text_string_to_metric_families(httpx.get(f"{address}/metrics").text)
+        for sample in family.samples
+    }
+    assert metrics["clipwatch_folder_images", ""] == on_disk
+    assert sum(metrics["clipwatch_images_total", state] for state in ("points", "rejected", "pending")) == on_disk
+
+
 @pytest.fixture(name="hostile", scope="module")
 def _hostile(tmp_path_factory: pytest.TempPathFactory) -> HostileFolder:
     return make_hostile_folder(tmp_path_factory.mktemp("attacked") / "images")
@@ -63,6 +79,7 @@ def _attacked(home: Home, hostile: HostileFolder) -> Home:
 
 
 def test_the_corpus_costs_each_file_only_itself_within_the_limits(attacked: Home, hostile: HostileFolder) -> None:
+    attacked.environment["CLIPWATCH_HTTP__LISTEN"] = "127.0.0.1:0"
     with OpenWatch(hostile.secret) as secret, attacked.daemon() as daemon:
         peaks = Peaks(daemon.process.pid)
         wanted = sum(1 for reasons in hostile.expected.values() if reasons)
@@ -77,6 +94,7 @@ def test_the_corpus_costs_each_file_only_itself_within_the_limits(attacked: Home
         peaks.look()
         assert status["rejected"] == wanted
         assert status["points"] == len(hostile.expected) - wanted
+        assert_nothing_silent(status, str(daemon.wait_for("http.listening")[-1]["address"]), hostile.root)
         assert_mirrored(attacked, hostile.expected)
         assert not secret.opened(), "a file outside the folder was opened"
         digest = hashlib.sha256(hostile.secret.read_bytes()).hexdigest()
