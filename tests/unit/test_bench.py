@@ -251,6 +251,15 @@ def test_rates_are_drawn_against_picture_size_and_folder_size() -> None:
     assert drawn["rate.svg"].count("<circle") == 2
 
 
+def test_the_documentation_gets_the_report_and_its_plots(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\n", encoding="utf-8")
+    report.write_docs(page, results(sizes={"rows": [row(throughput.FP32, "24mp", 8)]}))
+    assert "### Aims" in page.read_text(encoding="utf-8")
+    assert "![rate](performance/rate.svg)" in page.read_text(encoding="utf-8")
+    assert "<circle" in (tmp_path / "performance" / "rate.svg").read_text(encoding="utf-8")
+
+
 def test_work_begins_when_files_may_be_read_and_ends_with_the_last_verification() -> None:
     events = [
         {"event": "scan.finished", "timestamp": "2026-01-01T00:00:00.000000Z"},
