@@ -107,6 +107,20 @@ def test_a_device_that_is_not_there_is_status_2(home: Home) -> None:
     assert 'set model.device = "auto"' in refused.stderr
 
 
+def test_the_doctor_says_when_nothing_proves_that_two_towers_are_a_pair(home: Home) -> None:
+    home.add_samples("cat.jpg")
+    plain = home.path / "plain"
+    models.save(models.vision_tower(), plain / "vision_model.onnx")
+    models.save(models.text_tower(), plain / "text_model.onnx")
+    models.tokenizer(plain / "tokenizer.json")
+    home.environment["CLIPWATCH_MODEL__PATH"] = "plain"
+    told = {check["name"]: check for check in home.json("check", expect=None)["checks"]}
+    assert told["text search"]["ok"]
+    assert "pairing unproven" in told["text search"]["detail"]
+    assert "clipwatch model fetch" in told["text search"]["hint"]
+    assert "model.pair_unproven" in home.run("model", "info").stderr
+
+
 def no_number(text: str) -> None:
     raise AssertionError(f"{text} is not JSON")
 
