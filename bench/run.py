@@ -122,14 +122,13 @@ class Bench:
         return begun
 
     def measure(self, part: str) -> None:
-        """One part; what it has is written even where it is interrupted."""
-        self.part = self.results["parts"][part] = {"run": self.run, "troubles": []}
+        """One part, written once it is whole: an interrupted one is no result."""
+        self.part = {"run": self.run, "troubles": []}
         started = time.monotonic()
-        try:
-            self._try(part, getattr(self, part))
-        finally:
-            self.part["run"] = {**self.run, "seconds": round(time.monotonic() - started)}
-            self._write()
+        self._try(part, getattr(self, part))
+        self.part["run"] = {**self.run, "seconds": round(time.monotonic() - started)}
+        self.results["parts"][part] = self.part
+        self._write()
 
     # -- parts -----------------------------------------------------------------------------------------
 
@@ -261,7 +260,7 @@ class Bench:
             return None
 
     def _write(self) -> None:
-        """After each part, so that an interrupted run leaves what it has."""
+        """After each part, so that an interrupted run leaves those before."""
         self.file.write_text(json.dumps(self.results, indent=1), encoding="utf-8")
         report.write(self.file.with_suffix(".md"), self.results)
 
