@@ -229,9 +229,9 @@ def test_where_the_old_model_is_gone_a_search_says_how_far_the_rebuild_is(album:
     shutil.copy(album.home.path / "equal/clip_vision.onnx", album.home.path / "first/clip_vision.onnx")
     refused = album.home.run("search", "--image", QUESTION, expect=1)
     assert f"of {IMAGES} images so far" in refused.stderr
-    assert refused.stderr.count("\n") == 1
+    assert refused.stderr.count("clipwatch: ") == 1
     shutil.rmtree(album.home.path / "first")
-    assert album.home.run("search", "a", "car", expect=1).stderr.startswith("clipwatch: The collection is being built")
+    assert "clipwatch: The collection is being built" in album.home.run("search", "a", "car", expect=1).stderr
 
 
 def test_a_collection_with_points_of_others_is_refused_with_the_cure(album: Album) -> None:
@@ -286,7 +286,7 @@ def test_a_text_tower_that_is_no_pair_is_refused_when_words_come(album: Album) -
     shutil.copy(album.home.path / "wider/clip_text.onnx", first / "clip_text.onnx")
     refused = album.home.run("search", "a", "red", "car", expect=2)
     assert "not a pair" in refused.stderr
-    assert refused.stderr.count("\n") == 1
+    assert refused.stderr.count("clipwatch: ") == 1
 
     # The same width, but not the one that was made together with the vision tower.
     vision = first / "clip_vision.onnx"
