@@ -21,6 +21,7 @@ from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
 from clipwatch.folder.watch import POLL_SECONDS, FolderWatch, WatchState
 from support.folders import HandClock, LogBook, opened_root, wait_until, watch_threads, write_image
+from support.small_disk import small_disk
 
 SUPERVISED_EVERY = 5.0
 
@@ -323,6 +324,24 @@ def test_a_moved_files_new_name_is_posted_before_the_old_one(
     (folder / "old").rename(folder / "new")
     wait_until(lambda: len(posted) == 4)
     assert posted == [b"b.jpg", b"a.jpg", b"new", b"old"]
+
+
+def test_a_file_system_mounted_over_what_is_watched_is_watched_too(bench: Bench, folder: Path) -> None:
+    (folder / "disk").mkdir()
+    bench.watch.start()
+    bench.supervise()
+    assert not bench.inbox.drain()
+    with small_disk(folder / "disk", 1):
+        bench.supervise()
+        assert bench.inbox.drain().everywhere == {"images": "what is mounted in the folder changed"}
+        write_image(folder / "disk" / "new.jpg", 1)
+        bench.expect(b"disk/new.jpg")
+    bench.supervise()
+    assert "images" in bench.inbox.drain().everywhere
+    write_image(folder / "disk" / "below.jpg", 1)
+    bench.expect(b"disk/below.jpg")
+    bench.supervise()
+    assert not bench.inbox.drain().everywhere
 
 
 MOUNTS = rb"""21 1 0:20 / / rw,relatime shared:1 - ext4 /dev/vda rw

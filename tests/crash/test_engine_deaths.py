@@ -25,6 +25,7 @@ from clipwatch.engine.files import allocated_bytes
 from clipwatch.engine.process import Engine
 from clipwatch.errors import LockHeld
 from support.engines import Notes, client_of, running_engine
+from support.small_disk import small_disk
 
 pytestmark = pytest.mark.filterwarnings(
     # httpcore leaves a Unix socket that could not be connected to the garbage collector.
@@ -265,47 +266,39 @@ def test_writes_stop_before_the_reserve_is_touched_and_reads_go_on(tmp_path: Pat
         assert client.count(NAME).count == BATCH
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 420 MB."""
-    mounted = tmp_path / "disk"
-    mounted.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=420m,mode=700", "tmpfs", str(mounted)]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        if os.environ.get("CI") == "true":
-            pytest.fail("a small file system could not be mounted")
-        pytest.skip("only root can mount a small file system")
-    yield mounted
-    subprocess.run(["umount", str(mounted)], check=True)
+@pytest.fixture(name="disk")
+def _disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", 420) as disk:
+        yield disk
 
 
-def test_a_full_disk_is_told_and_heals_by_itself(small_disk: Path) -> None:
-    with running_engine(small_disk / "store") as engine, client_of(engine) as client:
+def test_a_full_disk_is_told_and_heals_by_itself(disk: Path) -> None:
+    with running_engine(disk / "store") as engine, client_of(engine) as client:
         create(client)
         client.upsert(NAME, batch(0, 1))
         pid = engine.pid
-        with open(small_disk / "filler", "wb") as stream:  # noqa: PTH123
-            os.posix_fallocate(stream.fileno(), 0, shutil.disk_usage(small_disk).free - 100_000_000)
+        with open(disk / "filler", "wb") as stream:  # noqa: PTH123
+            os.posix_fallocate(stream.fileno(), 0, shutil.disk_usage(disk).free - 100_000_000)
         refused_for_space(client)
         assert client.count(NAME).count == BATCH
-        (small_disk / "filler").unlink()
+        (disk / "filler").unlink()
         client.upsert(NAME, batch(1, 1))
         assert client.count(NAME).count == 2 * BATCH
         assert engine.pid == pid
 
 
-def test_a_disk_with_no_room_at_all_does_not_kill_the_engine(small_disk: Path) -> None:
-    with running_engine(small_disk / "store") as engine, client_of(engine) as client:
+def test_a_disk_with_no_room_at_all_does_not_kill_the_engine(disk: Path) -> None:
+    with running_engine(disk / "store") as engine, client_of(engine) as client:
         create(client)
         client.upsert(NAME, batch(0, 1))
-    with open(small_disk / "filler", "wb") as stream:  # noqa: PTH123
-        os.posix_fallocate(stream.fileno(), 0, shutil.disk_usage(small_disk).free)
-    with running_engine(small_disk / "store") as engine, client_of(engine) as client:
+    with open(disk / "filler", "wb") as stream:  # noqa: PTH123
+        os.posix_fallocate(stream.fileno(), 0, shutil.disk_usage(disk).free)
+    with running_engine(disk / "store") as engine, client_of(engine) as client:
         pid = engine.pid
         with pytest.raises(UnexpectedResponse, match="Free space"):
             client.count(NAME)
         refused_for_space(client)
-        (small_disk / "filler").unlink()
+        (disk / "filler").unlink()
         assert client.count(NAME).count == BATCH
         assert engine.pid == pid
 

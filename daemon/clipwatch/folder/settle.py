@@ -35,7 +35,7 @@ class Settling:
     """
 
     def __init__(self, settle_seconds: float) -> None:
-        self._settle_seconds = settle_seconds
+        self.settle_seconds = settle_seconds
         self._entries: dict[Key, bytes] = {}
         self._queue: list[tuple[float, Key]] = []
         self._ready: dict[Key, None] = {}
@@ -46,7 +46,7 @@ class Settling:
         known = self._entries.get(key)
         if known is not None and known.startswith(packed):
             return
-        ready_at = now + required_seconds(signature, self._settle_seconds)
+        ready_at = now + required_seconds(signature, self.settle_seconds)
         self._entries[key] = _ENTRY.pack(packed, ready_at)
         self._ready.pop(key, None)
         heapq.heappush(self._queue, (ready_at, key))
@@ -80,7 +80,7 @@ class Settling:
         if key is None:
             return None
         packed, ready_at = _ENTRY.unpack(self._entries[key])
-        return float(ready_at) - required_seconds(Signature.unpack(packed), self._settle_seconds)
+        return float(ready_at) - required_seconds(Signature.unpack(packed), self.settle_seconds)
 
     def signature(self, key: Key) -> Signature | None:
         """What was last observed of a file that waits."""

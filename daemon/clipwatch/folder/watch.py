@@ -16,7 +16,7 @@ from clipwatch.config import WatchConfig
 from clipwatch.errors import ClipwatchError, FolderUnavailable
 from clipwatch.folder.backend import Backend, WatchRefused, explain
 from clipwatch.folder.inbox import Inbox
-from clipwatch.folder.mounts import silent_file_system
+from clipwatch.folder.mounts import Mount, mounts_within, silent_file_system
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
 
@@ -92,6 +92,7 @@ class FolderWatch:
         self._logger = logger
         self._backends = backends
         self._backend: Backend | None = None
+        self._mounts: frozenset[Mount] = frozenset()
         self._poll_seconds = POLL_SECONDS
         self._poll_at: float | None = None
         self._retry_at: float | None = None
@@ -101,6 +102,7 @@ class FolderWatch:
     def start(self) -> None:
         """Arm the watch; on return every later change will be told. Falls back to polling, never raises for it."""
         self._retry_at = self._poll_at = None
+        self._mounts = mounts_within(self._root.path)
         wanted = self._watch.backend
         if wanted == "auto":
             silent = silent_file_system(self._root.descriptor, self._root.path)
@@ -142,16 +144,20 @@ class FolderWatch:
             return
         if self.state.backend == "none":
             self._replace("the folder is back")
-        elif self._backend is not None:
-            trouble = self._backend.trouble(now)
-            if trouble:
+        elif trouble := self._trouble(now):
+            if self._backend is not None:
                 self._say(trouble, backend=self._backend.name)
-                self._replace(trouble)
+            self._replace(trouble)
         elif self._retry_at is not None and now >= self._retry_at:
             self._replace("watching was tried again")
         if self._poll_at is not None and now >= self._poll_at:
             self._schedule_poll()
             self._inbox.look_everywhere(self._root.name, "poll")
+
+    def _trouble(self, now: float) -> str:
+        if mounts_within(self._root.path) != self._mounts:
+            return "what is mounted in the folder changed"
+        return self._backend.trouble(now) if self._backend is not None else ""
 
     def note_look(self, seconds: float) -> None:
         """How long looking at the whole folder took; polling slows down accordingly."""

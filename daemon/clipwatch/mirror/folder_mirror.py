@@ -14,9 +14,11 @@ from typing import Any, Final
 from clipwatch.clock import Clock, Moment
 from clipwatch.config import LimitsConfig, WatchConfig
 from clipwatch.errors import FolderUnavailable, LockHeld, RejectReason
+from clipwatch.folder.mounts import silent_file_system
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
 from clipwatch.folder.scan import Absence, Listing, look, walk
+from clipwatch.folder.watch import POLL_SECONDS
 from clipwatch.mirror.deletes import Deletes, Gone
 from clipwatch.mirror.holds import Holding
 from clipwatch.mirror.ledger import Ledger
@@ -283,6 +285,7 @@ class FolderMirror:
             self._abandon()
             return
         self.ledger.begin_look()
+        self.pending.settle(self._settle_seconds())
         try:
             for files in self._chunks(counts, met_rejected):
                 counts.images += len(files)
@@ -322,6 +325,11 @@ class FolderMirror:
         )
         if not self.unproven:
             self._accounted()
+
+    def _settle_seconds(self) -> float:
+        """Where others write, the kernel may tell for seconds what was true before: until the next poll."""
+        polled = self.watch.backend == "polling" or silent_file_system(self.root.descriptor, self.root.path)
+        return max(self.watch.settle_seconds, POLL_SECONDS if polled else 0.0)
 
     def _look_by(self, moment: float) -> None:
         """Have the next periodic look at monotonic *moment* at the latest."""

@@ -86,6 +86,10 @@ class Pending:
         self._fresh.forget(path)
         self._backlog.forget(path)
 
+    def settle(self, seconds: float) -> None:
+        """How long whatever is observed from now on must stand still."""
+        self._settle_seconds = self._fresh.settle_seconds = self._backlog.settle_seconds = seconds
+
     def clear(self) -> None:
         """Nothing waits any more: whatever differs will be found again."""
         for path in self:

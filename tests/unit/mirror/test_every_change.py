@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from clipwatch.config import WatchConfig
+from clipwatch.folder.watch import POLL_SECONDS
+from clipwatch.mirror import folder_mirror
 from clipwatch.records import OpenedFile, Point
 from clipwatch.store import payload
+from support.folders import wait_until
 from support.mirrors import (
     Bench,
     FakeClock,
@@ -313,6 +316,28 @@ def test_a_file_that_appears_and_goes_within_the_settle_time_leaves_nothing(tmp_
         assert b.inferences == 0
 
 
+@pytest.mark.parametrize(("backend", "kind"), [("polling", ""), ("auto", "nfs4")])
+def test_where_others_write_a_file_must_stand_still_until_the_next_poll(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, kind: str
+) -> None:
+    """What the kernel remembers of a file there may be seconds old."""
+    monkeypatch.setattr(folder_mirror, "silent_file_system", lambda *_: kind)
+    with bench(tmp_path, watch=WatchConfig(settle_seconds=0.5, backend=backend)) as b:
+        mirrored(b)
+        put(b.folder, "slow.png", picture(50)[:100])
+        b.touch("slow.png")
+        b.now.step()
+        b.clock.jump(POLL_SECONDS - 0.1)
+        b.now.step()
+        assert b.inferences == 0
+        assert b.one.in_hand == {}
+        put(b.folder, "slow.png", picture(50))
+        b.quiet()
+        b.assert_exact()
+        assert b.inferences == 1
+        assert b.one.rejected == {}
+
+
 def test_a_slow_writer_gives_one_inference_of_the_final_content(tmp_path: Path) -> None:
     with bench(tmp_path, watch=WatchConfig(settle_seconds=0.5)) as b:
         mirrored(b)
@@ -530,6 +555,60 @@ def test_points_of_another_folder_are_never_touched(b: Bench) -> None:
     b.look()
     b.assert_exact()
     assert b.store.count("other") == 2
+
+
+def test_a_collection_put_back_to_what_it_was_is_put_right_by_the_next_look(b: Bench) -> None:
+    mirrored(b, 4)
+    b.store.upsert([sample_point("theirs.png", folder="other")])
+    before = list(b.store.points(vectors=True))
+    assert len(before) == 5
+    (b.folder / "00000.png").unlink()
+    put(b.folder, "00001.png", picture(90))
+    (b.folder / "00002.png").rename(b.folder / "moved.png")
+    put(b.folder, "new.png", picture(91))
+    b.look()
+    b.assert_exact()
+    b.store.delete(
+        "images", [point.id for point in b.store.points(vectors=False) if point.payload["folder"] == "images"]
+    )
+    b.store.upsert([Point(point.id, point.vector, point.payload) for point in before if point.vector is not None])
+    b.clock.jump(90 * 60)
+    b.quiet()
+    b.assert_exact()
+    assert b.store.count("other") == 1
+
+
+def test_two_mirrors_of_two_folders_in_one_collection_leave_each_other_alone(tmp_path: Path) -> None:
+    named = WatchConfig(name="other", settle_seconds=0.0)
+    with bench(tmp_path) as b, bench(tmp_path / "second", store=b.store, watch=named) as other:
+        fill(b.folder, 20)
+        fill(other.folder, 20, first=10)
+        benches = (b, other)
+
+        def both_quiet() -> bool:
+            for one in benches:
+                one.clock.jump(min(one.now.step(), 0.05))
+            return all(one.now.quiet for one in benches)
+
+        for one in benches:
+            one.start()
+        wait_until(both_quiet)
+        for one in benches:
+            one.assert_exact()
+        (b.folder / "00015.png").unlink()
+        (other.folder / "00016.png").rename(other.folder / "moved.png")
+        put(other.folder, "00017.png", b"no picture")
+        for one in benches:
+            one.touch("00015.png", "00016.png", "00017.png", "moved.png")
+        wait_until(both_quiet)
+        other.folder.rename(tmp_path / "away")
+        for one in benches:
+            one.now.ask_looks("test")
+        wait_until(both_quiet)
+        b.assert_exact()
+        (tmp_path / "away").rename(other.folder)
+        other.look()
+        other.assert_exact()
 
 
 def test_two_state_directories_on_one_folder_agree(tmp_path: Path) -> None:
