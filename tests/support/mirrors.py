@@ -306,7 +306,13 @@ class Bench:
 
     def assert_exact(self) -> None:
         """Collection == folder, and nothing silent."""
-        assert_exact(self.folder, self.store, encoder=self.encoder or tiny_encoder(), max_images=self.watch.max_images)
+        assert_exact(
+            self.folder,
+            self.store,
+            encoder=self.encoder or tiny_encoder(),
+            name=self.watch.name,
+            max_images=self.watch.max_images,
+        )
         if self.mirror is not None:
             assert_counts(self.now, self.folder, max_images=self.watch.max_images)
 
