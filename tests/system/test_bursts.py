@@ -37,13 +37,13 @@ def _home() -> Iterator[Home]:
 
 
 def burst(home: Home, first: int, number: int) -> None:
-    """Files that appear under a temporary name and are renamed, as fast as this machine can."""
+    """Files that appear under a temporary name and are renamed, as rsync does, as fast as this machine can."""
     contents = [file.read_bytes() for file in (home.path / "contents").iterdir()]
     for place in range(DIRECTORIES):
         (home.images / f"{place}").mkdir(exist_ok=True)
     for n in range(first, first + number):
         below = home.images / str(n % DIRECTORIES)
-        temporary = below / f".{n}.part"
+        temporary = below / f".{n}.png.Xa81Kq"
         temporary.write_bytes(contents[n % CONTENTS])
         temporary.rename(below / f"{n}.png")
 
