@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from clipwatch.model.contract import Matrix
 from clipwatch.model.encoder import VisionEncoder
 from clipwatch.model.known_answer import square_pixels
 from clipwatch.model.photographs import photographs
@@ -23,10 +24,15 @@ LEAST_ALLOWED: Final = 0.99
 
 
 def cosines(a: VisionEncoder, b: VisionEncoder, pictures: Sequence[Pixels]) -> tuple[float, float]:
-    """Mean and lowest cosine between the two vectors of each picture; a broken vector counts as -1."""
-    if a.width != b.width:
+    """Mean and lowest cosine between the two vectors of each picture."""
+    return cosines_of(a.encode(pictures), b.encode(pictures))
+
+
+def cosines_of(a: Matrix, b: Matrix) -> tuple[float, float]:
+    """Mean and lowest cosine of rows; a broken one counts as -1, as do rows of two widths."""
+    if a.shape != b.shape:
         return -1.0, -1.0
-    each = np.nan_to_num(np.einsum("nd,nd->n", a.encode(pictures), b.encode(pictures)), nan=-1.0)
+    each = np.nan_to_num(np.einsum("nd,nd->n", a, b), nan=-1.0)
     return float(each.mean()), float(each.min())
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from clipwatch.config import ModelConfig
 from clipwatch.errors import ModelError
 from clipwatch.model import openvino
+from clipwatch.model.contract import Matrix
 from clipwatch.model.cores import usable_cores
 from clipwatch.model.encoder import VisionEncoder
 from clipwatch.model.engine import Engine
-from clipwatch.model.fidelity import GATE, cosines, sample_pictures
+from clipwatch.model.fidelity import GATE, cosines_of, sample_pictures
 from clipwatch.model.files import ModelFiles, locate
 from clipwatch.model.known_answer import check_known_answers
 from clipwatch.model.onnx import OnnxEngine, has_accelerator
@@ -21,6 +23,9 @@ from clipwatch.model.preprocessor import read_preprocessing
 from clipwatch.model.text import load_text_encoder
 from clipwatch.model.variant import INT8, OPENVINO, PRECISIONS, Variant, read_variant
 from clipwatch.model.weights import Weights, read_weights
+from clipwatch.records import Pixels
+
+_CPU: Final = "CPUExecutionProvider"
 
 OPENVINO_FROM_BYTES: Final = 16 * 2**20
 """A smaller model is done before its pictures are decoded: a second engine would only cost start and memory."""
@@ -120,22 +125,23 @@ def _load(config: ModelConfig, batch_size: int, logger: Any, explicit_path: bool
         return build_encoder(fast, files, source, config, batch_size=batch_size, precision=precision)
 
     told = PRECISIONS[INT8] if variant is not None else ""
-    engine = OnnxEngine(weights, device=config.device, threads=threads_for(config), precision=told)
-    on_cpu = engine.describe["provider"] == "CPUExecutionProvider"
+
+    def plain() -> VisionEncoder:
+        engine = OnnxEngine(weights, device=config.device, threads=threads_for(config), precision=told)
+        on_gpu = None if engine.describe["provider"] == _CPU else weights
+        return build_encoder(engine, files, source, config, batch_size=batch_size, precision=precision, on_gpu=on_gpu)
+
+    exact = plain()
+    on_cpu = exact.describe["provider"] == _CPU
     if on_cpu and config.device == "auto" and has_accelerator():
-        logger.warning("model.accelerator_unusable", using="CPUExecutionProvider")
-    exact = build_encoder(
-        engine,
-        files,
-        source,
-        config,
-        batch_size=batch_size,
-        precision=precision,
-        on_gpu=None if on_cpu else weights,
-    )
-    if openvino_asked or (variant is None and on_cpu and _openvino_pays(config, weights, batch_size)):
-        return _faster(exact, weights, config, batch_size, logger)
-    return exact
+        logger.warning("model.accelerator_unusable", using=_CPU)
+    if not (openvino_asked or (variant is None and on_cpu and _openvino_pays(config, weights, batch_size))):
+        return exact
+    samples = sample_pictures(exact.preprocessing.side)
+    expected = exact.encode(samples)
+    # Two engines at once would take the memory of both; one that is refused is rare.
+    del exact
+    return _faster(files, weights, samples, expected, config, batch_size, logger) or plain()
 
 
 def _variant(config: ModelConfig, files: ModelFiles, source: str, logger: Any) -> Variant | None:
@@ -152,24 +158,32 @@ def _openvino_pays(config: ModelConfig, weights: Weights, batch_size: int) -> bo
     return large and config.engine == "auto" and openvino.cpu_has_bf16() and openvino.installed()
 
 
-def _faster(exact: VisionEncoder, weights: Weights, config: ModelConfig, batch_size: int, logger: Any) -> VisionEncoder:
-    """The same model by OpenVINO, where its vectors are as good as the same."""
-    files, source = exact.files, exact.vision_sha256
+def _faster(
+    files: ModelFiles,
+    weights: Weights,
+    samples: Sequence[Pixels],
+    expected: Matrix,
+    config: ModelConfig,
+    batch_size: int,
+    logger: Any,
+) -> VisionEncoder | None:
+    """The same model by OpenVINO, where its vectors of *samples* are as good as *expected*."""
+    source = weights.sha256
     try:
         engine = OpenVinoEngine(weights, threads=threads_for(config))
         fast = build_encoder(engine, files, source, config, batch_size=batch_size)
+        _, least = cosines_of(expected, fast.encode(samples))
     except ModelError as error:
         if config.engine == "openvino":
             raise
         logger.warning("model.engine_refused", engine="openvino", reason=error.message)
-        return exact
-    _, least = cosines(exact, fast, sample_pictures(exact.preprocessing.side))
+        return None
     if least >= GATE:
         return fast
     if config.engine == "openvino":
         return build_encoder(engine, files, source, config, batch_size=batch_size, precision=engine.precision)
     logger.warning("model.engine_refused", engine="openvino", reason="its vectors differ", cosine=round(least, 6))
-    return exact
+    return None
 
 
 def _name(files: ModelFiles) -> str:

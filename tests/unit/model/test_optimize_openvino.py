@@ -103,7 +103,7 @@ def test_one_picture_that_differs_refuses_an_engine_however_good_the_mean(
     monkeypatch.setattr(openvino, "installed", lambda: True)
     monkeypatch.setattr(loading, "OpenVinoEngine", partial(OnnxEngine, device="cpu", precision="stands in"))
     assert load(vit, engine="auto").describe["precision"] == "stands in"
-    monkeypatch.setattr(loading, "cosines", lambda *_: (0.9999, 0.9989))
+    monkeypatch.setattr(loading, "cosines_of", lambda *_: (0.9999, 0.9989))
     events = models.Events()
     assert load(vit, events, engine="auto").describe["precision"] == "float32"
     assert [(event, fields["cosine"]) for event, fields in events.seen] == [("model.engine_refused", 0.9989)]
