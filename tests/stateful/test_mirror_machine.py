@@ -181,6 +181,32 @@ class MirrorMachine(RuleBasedStateMachine):
         self.b.folder.rmdir()
         away.rename(self.b.folder)
 
+    @rule(
+        news=st.lists(PATHS, max_size=12, unique=True),
+        minutes=st.integers(0, 14),
+        hours_set=st.sampled_from((0, 5, -5)),
+        then=st.sampled_from(("goes on", "restarts", "is killed")),
+    )
+    def another_disk_is_in_its_place(self, news: list[str], minutes: int, hours_set: int, then: str) -> None:
+        """For less than the hold time: what was only away keeps its points, whatever files the other one has."""
+        self.quiet_is_exact()
+        before, away = self.b.paths(), self.directory / "away"
+        self.b.folder.rename(away)
+        self.b.folder.mkdir()
+        for number, name in enumerate(news):
+            put(self.b.folder, f"other/{name}", picture(100 + number))
+        for _ in range(2):
+            self.b.look()
+            self.clock.jump(minutes * 60 + 3)  # a replaced folder is tried again
+            self.clock.set_forward(hours_set * HOUR)
+            self.some_steps(2)
+            if then != "goes on":
+                (self.restart if then == "restarts" else self.killed)()
+        self.b.look()
+        assert before <= self.b.paths(), before - self.b.paths()
+        shutil.rmtree(self.b.folder)
+        away.rename(self.b.folder)
+
     # -- the collection -----------------------------------------------------------------------------------------
 
     @rule(name=PATHS, folder=st.sampled_from(("images", "other")))
@@ -239,9 +265,30 @@ class MirrorMachine(RuleBasedStateMachine):
     def time_passes(self, minutes: int) -> None:
         self.clock.jump(minutes * 60)
 
+    @rule(hours=st.integers(-48, 48))
+    def somebody_sets_the_clock(self, hours: int) -> None:
+        self.clock.set_forward(hours * HOUR)
+
+    @rule()
+    def the_machine_boots(self) -> None:
+        self.b.die()
+        self.clock.reboot()
+        self.b.start()
+
     @rule()
     def a_person_confirms(self) -> None:
         self.b.now.confirm()
+
+    @rule(directory=st.sampled_from(("a", "c", "moved")))
+    def a_person_confirms_while_more_goes(self, directory: str) -> None:
+        self.b.now.confirm()
+        self.some_steps(1)
+        shutil.rmtree(self.b.folder / directory, ignore_errors=True)
+        self.some_steps(3)
+
+    @rule(extensions=st.sampled_from((("jpg", "jpeg", "png"), ("png", "jpg"))), minutes=st.sampled_from((0, 60)))
+    def the_settings_are_read_again(self, extensions: tuple[str, ...], minutes: int) -> None:
+        self.b.reload(extensions=extensions, rescan_minutes=minutes)
 
     @rule()
     def nothing_more_happens(self) -> None:

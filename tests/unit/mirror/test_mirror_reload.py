@@ -115,6 +115,8 @@ def test_a_reload_while_the_points_are_counted_ends_nothing(b: Bench, monkeypatc
     monkeypatch.setattr(b.store, "count", away)
     run_until(b.now, b.clock, counting.is_set)
     b.reload(rescan_minutes=5)
+    b.now.inbox.wake.clear()
     reloaded.set()
+    assert b.now.inbox.wake.wait(20), "the answer about the folder of before"
     b.quiet()
     b.assert_exact()

@@ -11,7 +11,7 @@ import pytest
 from clipwatch.config import WatchConfig
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
-from clipwatch.folder.scan import Listing
+from clipwatch.folder.scan import Listing, walk
 from clipwatch.mirror import trees
 from clipwatch.mirror.trees import MANY_TREES, Trees
 from support.mirrors import FakeClock, bench, fill, picture, put
@@ -90,7 +90,7 @@ def test_a_file_is_taken_while_a_large_tree_is_still_being_seen(
         b.start()
         b.quiet()
         fill(b.folder, 3, first=10, below="large/")
-        walk, walking = trees.walk, 0
+        walking = 0
 
         def slow(*arguments: Any, **keywords: Any) -> Iterator[Listing]:
             nonlocal walking
