@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import mmap
 import os
@@ -20,8 +21,8 @@ def refused(attempt: Callable[[], object]) -> str:
     """The name of the error, or "" where it worked."""
     try:
         attempt()
-    except (OSError, ValueError) as error:
-        return type(error).__name__
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
     return ""
 
 
