@@ -18,6 +18,7 @@ from clipwatch.folder.rules import FileRules
 from clipwatch.folder.scan import walk
 from clipwatch.folder.watch import POLL_SECONDS, FolderWatch
 from support.folders import HandClock, LogBook, opened_root, wait_until, watch_threads, write_image
+from support.optional import needs
 
 
 class Watched:
@@ -25,7 +26,7 @@ class Watched:
 
     def __init__(self, folder: Path, backend: str, **settings: Any) -> None:
         if backend == "watchfiles":
-            pytest.importorskip("watchfiles")
+            needs("watchfiles")
         self.folder = folder
         self.config = WatchConfig(path=str(folder), backend=backend, **settings)
         self.rules = FileRules.from_config(self.config)
