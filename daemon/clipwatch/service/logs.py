@@ -34,10 +34,12 @@ REPEATING: Final = frozenset(
         "http.refused",
         "http.request_failed",
         "decode.worker_replaced",
+        "engine.died",
         "engine.output",
+        "engine.started",
     }
 )
-"""Events that a sick folder or a hostile one can produce by the thousand."""
+"""Events that a sick folder or disk, or a hostile folder, can produce by the thousand."""
 FIRST_OF: Final[Mapping[str, int]] = {"engine.output": 50}
 """How many are told at first, where that is not `FIRST_REPEATS`: a traceback is worth nothing without its last line."""
 

@@ -123,6 +123,15 @@ def test_a_traceback_of_the_engine_is_told_whole() -> None:
     assert log.limiter.summaries(last=True) == [("engine.output", "", 1)]
 
 
+def test_an_engine_that_cannot_live_does_not_fill_the_log() -> None:
+    log = Log()
+    for pid in range(20):
+        log.logger.info("engine.started", pid=pid)
+        log.logger.warning("engine.died", pid=pid, status=-7)
+    assert len(log.lines) == 2 * FIRST_REPEATS
+    assert log.limiter.summaries(last=True) == [("engine.started", "", 15), ("engine.died", "", 15)]
+
+
 def test_only_events_that_exist_are_limited() -> None:
     assert events_in_code().keys() >= REPEATING >= FIRST_OF.keys()
 
