@@ -77,8 +77,17 @@ class FreeSpace:
         return shutil.disk_usage(self.directory).free
 
     def require(self, extra_bytes: int) -> None:
-        """Raise `Refused` (503: time heals it) where writing *extra_bytes* would touch the reserve."""
+        """Raise `Refused` (503: time heals it) where writing *extra_bytes* would touch the reserve.
+
+        Also where the disk takes no writes by now: a shard that tried would have to be opened anew, which fails there,
+        and would answer no search either.
+        """
         self._require(self.reserve_bytes + extra_bytes)
+        try:
+            _probe(self.directory)
+        except OSError as error:
+            words = f"Service internal error: {error.strerror}: the disk that holds {self.directory} takes no writes."
+            raise Refused(503, words) from error
 
     def require_to_open(self) -> None:
         """Raise `Refused` where a collection that is not open yet could not be mapped safely."""
@@ -95,14 +104,19 @@ class FreeSpace:
             )
 
 
+def _probe(directory: Path) -> None:
+    """Write something there: a kernel that made a disk read-only in an emergency does not tell otherwise."""
+    probe = directory / f".probe-{os.getpid()}"
+    probe.touch(mode=0o600)
+    probe.unlink(missing_ok=True)
+
+
 def prepare_directory(directory: Path) -> None:
     """Create *directory* and prove that it can be read and written; `ConfigError` where it cannot."""
-    probe = directory / f".probe-{os.getpid()}"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.listdir(directory)
-        probe.touch(mode=0o600)
-        probe.unlink()
+        _probe(directory)
     except OSError as error:
         # Out of space is for the guard of each write to tell: reads go on.
         if error.errno not in DISK_FULL:

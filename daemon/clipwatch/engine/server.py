@@ -138,4 +138,5 @@ async def serve(catalog: Catalog, listening: Listening) -> None:
     await asyncio.gather(*running, return_exceptions=True)
     await asyncio.get_running_loop().run_in_executor(owner, catalog.close)
     owner.shutdown()
-    listening.socket_path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # the next one takes the name over, as it does after a kill
+        listening.socket_path.unlink(missing_ok=True)

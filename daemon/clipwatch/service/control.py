@@ -137,7 +137,8 @@ class ControlServer:
         """Stop answering."""
         self._closed.set()
         if self._is_there():
-            self._file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the next one takes the name over, as it does after a kill
+                self._file.unlink(missing_ok=True)
         _end(self._socket)
 
 
