@@ -9,6 +9,7 @@ import json
 import os
 import pwd
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -281,6 +282,9 @@ def instance() -> Any:
     Path("/opt/test/key").chmod(0o600)
     run("systemctl", "daemon-reload")
     drop("work.jpg", Path("/srv/work"), extra=b"work")
+    state = Path("/srv/state")
+    state.mkdir(mode=0o700)
+    shutil.chown(state, "clipwatch", "clipwatch")
     done += typed(begin)
     config = Path("/etc/clipwatch/work.toml")
     embedded = wait_until(lambda: (now := status(config)) and not now["pending"] and now["points"])
@@ -288,7 +292,13 @@ def instance() -> Any:
     run("systemctl", "disable", "--now", "clipwatch@work")
     drop_in.unlink()
     drop_in.parent.rmdir()
-    return {"done": done, "embedded": embedded, "state": told.get("state"), "points": [points, told.get("points")]}
+    return {
+        "done": done,
+        "embedded": embedded,
+        "state": told.get("state"),
+        "points": [points, told.get("points")],
+        "state_elsewhere": (state / "lock").exists(),
+    }
 
 
 def desktop() -> Any:

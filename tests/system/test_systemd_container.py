@@ -48,6 +48,7 @@ case "$file" in
     is api_key '"{KEY}"' ;;
 */work.toml)
     sed -i 's|/var/lib/clipwatch/work/images|/srv/work|' "$file"
+    sed -i 's|/var/lib/clipwatch/work/data/state|/srv/state|' "$file"
     is name '"work"'
     is url '"http://127.0.0.1:6399"'
     is collection '"work"'
@@ -142,6 +143,7 @@ def test_a_second_instance_works_with_a_key_from_systemds_credentials(seen: dict
     assert seen["instance"]["embedded"], seen["instance"]
     assert seen["instance"]["state"] == "watching"
     assert seen["instance"]["points"] == [4, 1], "the first one's are not touched"
+    assert seen["instance"]["state_elsewhere"], "what its configuration names can be written to"
 
 
 def test_on_a_desktop_it_runs_for_its_user(seen: dict[str, Any]) -> None:
