@@ -33,6 +33,7 @@ from clipwatch.mirror.plan import (
     may_have_healed,
     reason_for,
 )
+from clipwatch.mirror.rejections import Rejections
 from clipwatch.mirror.trees import Trees
 from clipwatch.mirror.unmet import judge
 from clipwatch.records import Candidate, FileStat, path_text, point_uuid
@@ -89,8 +90,8 @@ class FolderMirror:
             content_points=content_points,
         )
         self._trees = Trees(self.root, self.rules, share=LOOK_SHARE, clock=clock)
-        self.rejected: dict[bytes, Rejection] = {item.path: item for item in notebook.rejections(watch.name)}
-        self._keeping = {path for path, item in self.rejected.items() if item.reason in KEEPS_ITS_POINT}
+        self._rejections = Rejections(watch.name, notebook=notebook, clock=clock, logger=logger)
+        self.rejected: Mapping[bytes, Rejection] = self._rejections.by_path
         self.ledger: Ledger | None = None
         self.loading = False
         self.available = False
@@ -298,7 +299,7 @@ class FolderMirror:
             return
         for path in rejected.keys() - met_rejected:
             if self.rejected.get(path) is rejected[path]:
-                self._forget_rejection(path)
+                self._rejections.forget(path)
         self.unproven = self.ledger.unseen()
         counts.unseen = len(self.unproven)
         self.counts = counts
@@ -311,7 +312,7 @@ class FolderMirror:
         self.last_look_finished = self._clock.now().timestamp()
         self._look_allowed = finished + (finished - started) * (1 / LOOK_SHARE - 1)
         self._periodic = finished + self.watch.rescan_minutes * 60 * (1 + jitter) if self.watch.rescan_minutes else None
-        if any(rejection.reason is RejectReason.CRASHED for rejection in self.rejected.values()):
+        if self._rejections.has_crashed:
             self._look_by(finished + RETRY_CRASHED_SECONDS)
         self._logger.info(
             "scan.finished",
@@ -429,7 +430,7 @@ class FolderMirror:
             self._settle(path)
             if path in self.in_hand:
                 self._look_after.add(path)
-            self._forget_rejection(path)
+            self._rejections.forget(path)
             if self.ledger.get(point) is not None and self.check_root():
                 self.deletes.add(Gone(point, path), len(self.ledger))
 
@@ -526,7 +527,7 @@ class FolderMirror:
 
     def stored(self, outcome: Stored, now: float) -> None:
         """The collection holds the candidate's point."""
-        self._forget_rejection(outcome.candidate.path)
+        self._rejections.forget(outcome.candidate.path)
         self._changing.pop(outcome.candidate.path, None)
         if self.ledger is not None:
             self.ledger.put(outcome.row)
@@ -539,32 +540,17 @@ class FolderMirror:
         self._let_go(candidate, now)
 
     def _reject(self, path: bytes, signature: bytes, reason: RejectReason, message: str) -> None:
-        rejection = Rejection(self.name, path, signature, reason, message, self._clock.now().timestamp())
         self._changing.pop(path, None)
         if reason is RejectReason.CRASHED:
             self._look_by(self._clock.monotonic() + RETRY_CRASHED_SECONDS)
-        elif self.rejected.get(path) == rejection:
-            return
-        self.rejected[path] = rejection
-        if reason in KEEPS_ITS_POINT:
-            self._keeping.add(path)
-        else:
-            self._keeping.discard(path)
-        self._notebook.reject(rejection)
-        self._logger.warning(
-            "image.rejected", folder=self.name, path=path_text(path), reason=str(reason), message=message
-        )
-        self._drop_point_of_rejected(point_uuid(self.name, path), rejection)
+        rejection = self._rejections.add(path, signature, reason, message)
+        if rejection is not None:
+            self._drop_point_of_rejected(point_uuid(self.name, path), rejection)
 
     def _drop_point_of_rejected(self, point: bytes, rejection: Rejection) -> None:
         """A point made of what the file held before is not of its present content."""
         if self.ledger is not None and self.ledger.get(point) is not None and rejection.reason not in KEEPS_ITS_POINT:
             self.deletes.add(Gone(point, rejection.path, rejected=True), len(self.ledger))
-
-    def _forget_rejection(self, path: bytes) -> None:
-        if self.rejected.pop(path, None) is not None:
-            self._keeping.discard(path)
-            self._notebook.accept(self.name, path)
 
     def again(self, candidate: Candidate, now: float) -> None:
         """The candidate changed or went while it was read: look at it again."""
@@ -622,7 +608,7 @@ class FolderMirror:
     @property
     def rejected_images(self) -> int:
         """Images that have no point because they were rejected."""
-        return len(self.rejected) - sum(self._has_point(path) for path in self._keeping)
+        return len(self.rejected) - sum(self._has_point(path) for path in self._rejections.keeping)
 
     @property
     def images(self) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -32,6 +31,7 @@ from clipwatch.mirror.ledger import Ledger, content_key
 from clipwatch.mirror.notebook import Notebook
 from clipwatch.mirror.pending import OnTheWay
 from clipwatch.mirror.pipeline import Decoder, How, Mismatched, NotReady, Outcome, Pipeline, Postponed, Rejected, Stored
+from clipwatch.mirror.state import Counts, StoreState
 from clipwatch.mirror.suspects import Suspects
 from clipwatch.model.contract import Encoder
 from clipwatch.records import Candidate, LedgerRow, point_uuid, uuid_text
@@ -42,49 +42,7 @@ LOOK_SLICE_SECONDS: Final = 0.02
 
 DELETES_PER_WRITE: Final = 500
 PATHS_PER_READ: Final = 1000
-PARKED_SECONDS: Final = 30.0
-"""How long writing rests after the store refused for a reason that only the operator can remove."""
-
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Counts:
-    """What has been done since the start, or since a `sync` began."""
-
-    embedded: int = 0
-    reused: int = 0
-    refreshed: int = 0
-    deleted: int = 0
-    rejected: int = 0
-
-    def minus(self, earlier: Counts) -> Counts:
-        """What was done since *earlier*."""
-        return Counts(
-            self.embedded - earlier.embedded,
-            self.reused - earlier.reused,
-            self.refreshed - earlier.refreshed,
-            self.deleted - earlier.deleted,
-            self.rejected - earlier.rejected,
-        )
-
-    def copy(self) -> Counts:
-        """As of now."""
-        return self.minus(Counts())
-
-
-@dataclass(slots=True)
-class StoreState:
-    """What is known of the store's health."""
-
-    available: bool = True
-    trouble: str = ""
-    ready: bool = False
-    """The collection has been found or made."""
-    refused: bool = False
-    """The last write was: what reads say does not end that."""
-    parked_until: float = 0.0
-    recent_trouble: list[str] = field(default_factory=list)
 
 
 class Mirror:
@@ -257,12 +215,8 @@ class Mirror:
         if isinstance(answer, ClipwatchError):
             self._store_failed(answer)
             return False
-        if not self.store_state.refused:
-            self.store_state.available, self.store_state.trouble = True, ""
+        self.store_state.answered()
         return True
-
-    def _write_succeeded(self) -> None:
-        self.store_state.available, self.store_state.trouble, self.store_state.refused = True, "", False
 
     def _store_failed(self, error: ClipwatchError, *, writing: bool = False) -> None:
         """A call came back without success even after its retries."""
@@ -274,17 +228,12 @@ class Mirror:
             self.store_state.ready = False
             for folder in self.folders.values():
                 folder.ask_look("collection missing", doubt=True)
-        if isinstance(error, StoreRejected):
-            if self.store_state.trouble != error.sentence():
-                self._logger.error("store.rejected", reason=error.message, hint=error.hint)
-            self.store_state.available, self.store_state.trouble = False, error.sentence()
-            self.store_state.refused = self.store_state.refused or writing
-            self.store_state.parked_until = now + PARKED_SECONDS
+        if isinstance(error, StoreRejected) and self.store_state.park(error, now, writing=writing):
+            self._logger.error("store.rejected", reason=error.message, hint=error.hint)
 
     def store_changed(self, available: bool, reason: str) -> None:
         """The store went away or came back; to be called on the owner's thread."""
-        if not (available and self.store_state.refused):
-            self.store_state.available, self.store_state.trouble = available, reason
+        self.store_state.changed(available, reason)
         if available:
             # What others, or an answer that was lost, did meanwhile is not known: believe nothing.
             for folder in self.folders.values():
@@ -310,7 +259,7 @@ class Mirror:
         if answer is not None:
             self._store_failed(answer, writing=True)
         elif not self.pipeline.in_flight and all(self._is_quiet(folder) for folder in self.folders.values()):
-            self._write_succeeded()
+            self.store_state.wrote()
 
     def _load_ledger(self, folder: FolderMirror) -> None:
         if self._may_write(self._clock.monotonic()) and folder.needs_ledger:
@@ -438,7 +387,7 @@ class Mirror:
         match outcome:
             case Stored():
                 folder.stored(outcome, now)
-                self._write_succeeded()
+                self.store_state.wrote()
                 self.counts.embedded += outcome.how is How.EMBEDDED
                 self.counts.reused += outcome.how is How.REUSED
                 self.counts.refreshed += outcome.how is How.REFRESHED
@@ -483,7 +432,7 @@ class Mirror:
             self._store_failed(answer, writing=True)
             folder.deletes.failed()
             return
-        self._write_succeeded()
+        self.store_state.wrote()
         folder.forget_points(gone, len(gone) - renamed, self._clock.monotonic())
         self.counts.deleted += len(gone)
         if renamed:

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from clipwatch.clock import Clock
 from clipwatch.errors import ClipwatchError, StoreUnavailable
-from clipwatch.mirror.mirror import Counts, Mirror
+from clipwatch.mirror.mirror import Mirror
+from clipwatch.mirror.state import Counts
 from clipwatch.records import path_text
 
 PROGRESS_SECONDS: Final = 0.2
