@@ -63,7 +63,7 @@ FORBIDDEN = {
     "signal another process's thread": "call({tgkill}, parent, parent, 0)",
     "trace its parent": "call({ptrace}, 16, parent, 0, 0)",
     "raise its limits": "resource.setrlimit(resource.RLIMIT_DATA, (1 << 40, 1 << 40))",
-    "make executable memory": "mmap.mmap(-1, 4096, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)",
+    "make executable memory": "mmap.mmap(-1, 4096, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)",
     "share memory, which no limit counts": "mmap.mmap(-1, 600 << 20, flags=mmap.MAP_SHARED)",
     "make a memory file": "os.memfd_create('x')",
     "make a pipe": "os.pipe()",
