@@ -1,19 +1,24 @@
 """Whether what a folder has lost may be deleted: its hold, from the first doubt to the end that comes by itself.
 
 Judged by how many points there were when the loss was first seen: files that appear since are no proof that
-the old ones are gone. Time is counted by a clock that nobody can set, across processes of one boot.
+the old ones are gone. Time is counted by a clock that nobody can set, across processes of one boot; across boots
+there is only the wall clock, and it is believed but half.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from clipwatch.clock import Clock, Moment, rfc3339
 from clipwatch.config import LimitsConfig
 from clipwatch.mirror.notebook import Hold, Notebook
 from clipwatch.mirror.plan import HoldReason, has_grown, hold_reason
+
+BOOT_SHARE: Final = 0.5
+"""What the wall clock says of the time across a boot counts for at most so much of the hold time: it may be wrong, but
+where nothing runs for long in one boot, a hold must end too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +181,7 @@ class Holding:
     def _begin(self, reason: HoldReason, loss: Loss) -> None:
         self._agreed = False
         now = self._clock.now().timestamp()
-        self._keep(Hold(now, str(reason), loss.lost, loss.missing, 0.0, self._clock.moment()))
+        self._keep(Hold(now, str(reason), loss.lost, loss.missing, 0.0, self._clock.moment(), now))
         self._logger.warning(
             "deletes.held",
             folder=self._folder,
@@ -187,8 +192,8 @@ class Holding:
         )
 
     def _keep(self, hold: Hold) -> None:
-        now = self._clock.moment()
-        self.hold = replace(hold, waited=hold.age(now), noted=now)
+        most = BOOT_SHARE * self._hold_seconds
+        self.hold = hold.as_of(self._clock.moment(), self._clock.now().timestamp(), most)
         self._notebook.set_hold(self._folder, self.hold)
 
     def _end(self, missing: int) -> None:

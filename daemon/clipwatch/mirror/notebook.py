@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ DROP TABLE IF EXISTS hold;
 DROP TABLE IF EXISTS deletion;
 CREATE TABLE IF NOT EXISTS held (
     folder TEXT PRIMARY KEY, since REAL, reason TEXT, points INTEGER, told INTEGER,
-    waited REAL, boot TEXT, seconds REAL
+    waited REAL, boot TEXT, seconds REAL, at REAL
 );
 CREATE TABLE IF NOT EXISTS deleted (folder TEXT, at REAL, boot TEXT, seconds REAL, points INTEGER);
 CREATE TABLE IF NOT EXISTS before (folder TEXT PRIMARY KEY, points INTEGER);
@@ -62,10 +62,17 @@ class Hold:
     waited: float = field(compare=False)
     """For how many seconds it had lasted at *noted*."""
     noted: Moment = field(compare=False)
+    noted_at: float = field(compare=False)
+    """*noted* by the wall clock, in seconds since the epoch."""
 
     def age(self, now: Moment) -> float:
         """Seconds that it has lasted for certain."""
         return self.waited + now.after(self.noted)
+
+    def as_of(self, now: Moment, at: float, most: float) -> Hold:
+        """The same, noted *now*. Since another boot, what the wall clock says counts, up to *most* seconds."""
+        across = 0.0 if now.boot == self.noted.boot else min(max(0.0, at - self.noted_at), most)
+        return replace(self, waited=self.age(now) + across, noted=now, noted_at=at)
 
 
 class Notebook:
@@ -139,9 +146,9 @@ class Notebook:
     def hold(self, folder: str) -> Hold | None:
         """Since when and why this folder's deletes are held."""
         with self._noting():
-            select = "SELECT since, reason, points, told, waited, boot, seconds FROM held WHERE folder = ?"
+            select = "SELECT since, reason, points, told, waited, boot, seconds, at FROM held WHERE folder = ?"
             row = self._connection.execute(select, (folder,)).fetchone()
-            return Hold(row[0], row[1], row[2], row[3], row[4], Moment(row[5], row[6])) if row else None
+            return Hold(row[0], row[1], row[2], row[3], row[4], Moment(row[5], row[6]), row[7]) if row else None
         return None
 
     def set_hold(self, folder: str, hold: Hold) -> None:
@@ -149,8 +156,18 @@ class Notebook:
         noted = hold.noted
         with self._noting():
             self._connection.execute(
-                "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (folder, hold.since, hold.reason, hold.points, hold.told, hold.waited, noted.boot, noted.seconds),
+                "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    folder,
+                    hold.since,
+                    hold.reason,
+                    hold.points,
+                    hold.told,
+                    hold.waited,
+                    noted.boot,
+                    noted.seconds,
+                    hold.noted_at,
+                ),
             )
 
     def end_hold(self, folder: str) -> None:

@@ -311,19 +311,31 @@ def test_a_wall_clock_that_is_set_forward_ends_no_hold(b: Bench) -> None:
     b.assert_exact()
 
 
-def test_what_was_waited_before_a_boot_counts_and_the_time_in_between_does_not(b: Bench) -> None:
+def test_time_across_a_boot_counts_for_half_the_hold_time_at_most(b: Bench) -> None:
     fill(b.folder, 60)
     b.sync()
     remove(b, 0, 60)
     assert b.sync()["held"] == 60
-    b.clock.jump(40 * 60)
+    b.clock.jump(20 * 60)
     assert b.sync()["held"] == 60
     b.clock.reboot()
     b.clock.set_forward(48 * HOUR)
     assert b.sync()["held"] == 60
-    b.clock.jump(15 * 60)
-    assert b.sync()["held"] == 60, "55 minutes that somebody can vouch for"
-    b.clock.jump(6 * 60)
+    b.clock.jump(9 * 60)
+    assert b.sync()["held"] == 60, "20 minutes before it, 30 across, 9 since"
+    b.clock.jump(2 * 60)
+    assert b.sync()["deleted"] == 60
+    b.assert_exact()
+
+
+def test_a_machine_that_is_up_for_one_pass_a_night_carries_a_hold_to_its_end(b: Bench) -> None:
+    fill(b.folder, 60)
+    b.sync()
+    remove(b, 0, 60)
+    for _ in range(2):
+        assert b.sync()["held"] == 60
+        b.clock.reboot()
+        b.clock.set_forward(24 * HOUR)
     assert b.sync()["deleted"] == 60
     b.assert_exact()
 

@@ -68,7 +68,7 @@ def test_spoiled_files_are_there_and_make_no_folder_empty() -> None:
 
 
 def test_a_hold_starts_anew_only_for_as_much_again() -> None:
-    hold = Hold(0.0, str(HoldReason.UNUSUAL_SHARE), 100, 100, 0.0, Moment("boot", 0.0))
+    hold = Hold(0.0, str(HoldReason.UNUSUAL_SHARE), 100, 100, 0.0, Moment("boot", 0.0), 0.0)
     unusual = HoldReason.UNUSUAL_SHARE
     assert not has_grown(hold, unusual, gone=150, points=180, fraction=0.5)
     assert has_grown(hold, unusual, gone=160, points=180, fraction=0.5)
@@ -147,7 +147,7 @@ def test_notes_outlive_a_restart(tmp_path: Path) -> None:
     notebook.reject(rejection())
     notebook.reject(rejection(b"\xff\n.png"))
     notebook.accept("images", b"nobody")
-    hold = Hold(7.5, "unusual_share", 60, 61, 4.5, Moment("boot", 9.0))
+    hold = Hold(7.5, "unusual_share", 60, 61, 4.5, Moment("boot", 9.0), 7.5)
     notebook.set_hold("images", hold)
     notebook.note_deletion("images", 8.0, Moment("boot", 108.0), 3)
     notebook.note_points_before("images", 70)
