@@ -10,14 +10,15 @@ READY := $(VENV)/installed
 run: $(READY) images
 	@$(BIN)/python models/first_model.py
 	@echo "Drop JPEG and PNG files into $(CURDIR)/images; search from another terminal, for example:"
-	@echo "    $(BIN)/clipwatch search --image images/cat.jpg"
+	@echo "    $(BIN)/clipwatch search \"red apple\""
+	@echo "    $(BIN)/clipwatch search --image FILE"
 	@echo "    $(BIN)/clipwatch status"
 	@echo "Stop with Ctrl-C."
 	@exec $(BIN)/clipwatch --log-format console run
 
 images:
 	mkdir images
-	cp docs/samples/*.jpg docs/samples/*.png images/
+	cp -r docs/samples/*.jpg docs/samples/*.png docs/samples/drawings images/
 
 test: $(READY)
 	$(BIN)/ruff check .
