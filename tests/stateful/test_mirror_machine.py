@@ -359,7 +359,7 @@ def _settings(examples: int, steps: int) -> settings:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("machine", "examples"), [(MirrorMachine, 40), (FaultyMirrorMachine, 60), (SettlingMirrorMachine, 20)]
+    ("machine", "examples"), [(MirrorMachine, 35), (FaultyMirrorMachine, 50), (SettlingMirrorMachine, 15)]
 )
 def test_once_quiet_the_collection_is_the_folder(machine: type[MirrorMachine], examples: int) -> None:
     run_state_machine_as_test(machine, settings=_settings(examples, 20))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipwatch.clock import Moment
+from clipwatch.clock import Moment, SystemClock
 from clipwatch.errors import RejectReason
 from clipwatch.mirror.ledger import Known
 from clipwatch.mirror.notebook import Hold, Notebook, Rejection
@@ -79,6 +80,13 @@ def test_a_hold_starts_anew_only_for_as_much_again() -> None:
 def test_the_first_by_the_bytes_of_their_paths() -> None:
     assert cut_to_first([b"b", b"a/z", b"\xff", b"a"], 2) == {b"a", b"a/z"}
     assert cut_to_first([b"b", b"a"], 0) == {b"a", b"b"}
+
+
+def test_two_processes_of_one_boot_can_compare_their_moments() -> None:
+    earlier, later = SystemClock().moment(), SystemClock().moment()
+    assert later.boot == earlier.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert 0 <= later.after(earlier) < 60
+    assert earlier.after(replace(later, boot="another")) == 0
 
 
 def test_recent_deletes_are_counted_by_a_clock_that_nobody_sets(tmp_path: Path) -> None:
