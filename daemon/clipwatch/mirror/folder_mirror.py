@@ -287,6 +287,9 @@ class FolderMirror:
             return
         self.ledger.begin_look()
         self.pending.settle(self._settle_seconds())
+        if not self.watch.max_images:
+            # They have no point that could be missed yet, and what moved a directory left no mark on the files in it.
+            self._look_after.update(self.in_hand)
         try:
             for files in self._chunks(counts, met_rejected):
                 counts.images += len(files)
@@ -627,6 +630,7 @@ class FolderMirror:
     def close(self) -> None:
         """Let go of the folder and its lock; what is in hand goes on."""
         self._stop.set()
+        self.unproven = []
         self.pending.clear()
         self.deletes.holding.close()
         self.root.close()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -301,6 +302,38 @@ def test_what_happens_to_a_file_in_hand_without_an_event_is_found_by_the_next_lo
     decoder.before = None
     b.look()
     b.assert_exact()
+
+
+class Held:
+    """The encoder, as slow as a test wants it."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self._encoder = tiny_encoder()
+
+    def encode(self, pixels: Sequence[Any]) -> Any:
+        assert self.go_on.wait(20)
+        return self._encoder.encode(pixels)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
+
+
+def test_a_directory_that_moves_while_its_files_are_in_hand_leaves_no_point_behind(tmp_path: Path) -> None:
+    """Moving it changes nothing about the files in it, neither their times nor what is read of them."""
+    held = Held()
+    with bench(tmp_path, encoder=held, watch=WatchConfig(settle_seconds=0.0, rescan_minutes=0)) as b:
+        put(b.folder, "old/a.png", picture(50))
+        b.start()
+        run_until(b.now, b.clock, lambda: b.now.pipeline.inference.queued)
+        (b.folder / "old").rename(b.folder / "new")
+        looks = b.one.looks
+        b.touch_tree("new")
+        b.touch_tree("old")
+        run_until(b.now, b.clock, lambda: b.one.looks > looks)
+        held.go_on.set()
+        b.quiet()
+        b.assert_exact()
 
 
 def test_a_file_that_appears_and_goes_within_the_settle_time_leaves_nothing(tmp_path: Path) -> None:

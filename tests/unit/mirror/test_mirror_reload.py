@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -118,5 +118,28 @@ def test_a_reload_while_the_points_are_counted_ends_nothing(b: Bench, monkeypatc
     b.now.inbox.wake.clear()
     reloaded.set()
     assert b.now.inbox.wake.wait(20), "the answer about the folder of before"
+    b.quiet()
+    b.assert_exact()
+
+
+def test_a_reload_while_the_paths_of_what_is_gone_are_read_ends_nothing(
+    b: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(b.folder, 3)
+    b.start()
+    b.quiet()
+    reading, reloaded, paths = threading.Event(), threading.Event(), b.store.paths
+
+    def slow(ids: Sequence[str]) -> dict[str, bytes]:
+        reading.set()
+        assert reloaded.wait(20)
+        return paths(ids)
+
+    monkeypatch.setattr(b.store, "paths", slow)
+    (b.folder / "00001.png").unlink()
+    b.now.ask_looks("test")
+    run_until(b.now, b.clock, reading.is_set)
+    b.reload(rescan_minutes=5)
+    reloaded.set()
     b.quiet()
     b.assert_exact()
