@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from support.folders import wait_until
+
 ROOT = Path("/sys/fs/cgroup")
 
 
@@ -60,4 +62,12 @@ def memory_group() -> Iterator[MemoryGroup]:
     try:
         yield group
     finally:
+        wait_until(lambda: _removed(path))
+
+
+def _removed(path: Path) -> bool:
+    try:
         path.rmdir()
+    except OSError:  # the last of its processes is still ending
+        return False
+    return True
