@@ -168,6 +168,10 @@ def test_the_state_directory_deleted_while_it_runs_costs_no_correctness(home: Ho
         assert_exact(home)
         assert len(home.json("search", "--image", str(home.images / "moved.png"))["hits"]) == 10
         assert str(daemon.process.pid) in home.run("run", expect=4).stderr
+        shutil.rmtree(home.path / "data/store")
+        fill(home.images, 1, first=50)
+        daemon.wait_for("collection.missing")
+        assert_exact(home)
         assert daemon.stop() == 0
     answer = home.json("sync")
     assert (answer["embedded"], answer["reused"], answer["deleted"]) == (0, 0, 0)

@@ -14,6 +14,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ import qdrant_edge
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from clipwatch.engine.files import allocated_bytes
+from clipwatch.engine.files import allocated_bytes, take_lock
 from clipwatch.engine.process import Engine
 from clipwatch.errors import LockHeld
 from support.engines import Notes, client_of, running_engine
@@ -233,6 +234,73 @@ def test_a_dead_engine_comes_back_at_the_same_address_with_everything(tmp_path: 
         assert client.get_collection(NAME) == before
         died = [fields for _, event, fields in notes.entries if event == "engine.died"]
         assert died == [{"pid": first, "status": -signal.SIGKILL, "hung": False}]
+
+
+def emptied(store: Path) -> None:
+    for directory in (store / "collections").iterdir():
+        shutil.rmtree(directory)
+
+
+def replaced(store: Path) -> None:
+    store.rename(store.with_name("elsewhere"))
+    store.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("lose", "left"),
+    [
+        (shutil.rmtree, 0),
+        (emptied, 0),
+        (replaced, 0),
+        (lambda store: store.with_name("store.lock").unlink(), BATCH),
+    ],
+    ids=["deleted", "emptied", "replaced", "lock"],
+)
+def test_a_store_that_is_taken_away_is_opened_anew_and_writes_last(
+    tmp_path: Path, lose: Callable[[Path], object], left: int
+) -> None:
+    notes = Notes()
+    with running_engine(tmp_path / "store", logger=notes) as engine, client_of(engine) as client:
+        create(client)
+        client.upsert(NAME, batch(0, 1))
+        first = engine.pid
+        lose(tmp_path / "store")
+        with pytest.raises(ResponseHandlingException):
+            client.count(NAME)
+        assert engine.ensure_running()
+        assert engine.pid != first
+        assert client.collection_exists(NAME) == bool(left)
+        if not left:
+            create(client)
+        client.upsert(NAME, batch(1, 2))
+        with pytest.raises(LockHeld, match=rf"pid {engine.pid}"):
+            Engine(tmp_path / "store", logger=Notes(), lock_wait_seconds=0.2).start()
+    with running_engine(tmp_path / "store") as engine, client_of(engine) as client:
+        assert client.count(NAME).count == left + BATCH
+    assert len(notes.lines()) == 1
+    assert "deleted, moved or replaced" in notes.lines()[0]
+
+
+def test_a_lock_on_a_file_that_was_deleted_meanwhile_is_none(tmp_path: Path) -> None:
+    store, file = tmp_path / "store", str(tmp_path / "store.lock")
+    holder = take_lock(store, 0)
+
+    def openers() -> int:
+        links = []
+        for descriptor in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                links.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        return links.count(file)
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(take_lock, store, 20)
+        wait_until(lambda: openers() == 2)
+        os.unlink(file)
+        os.close(holder.descriptor)
+        taken = waiting.result()
+    with pytest.raises(LockHeld):
+        take_lock(store, 0)
+    os.close(taken.descriptor)
 
 
 @pytest.mark.slow

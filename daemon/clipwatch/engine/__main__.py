@@ -1,7 +1,8 @@
 """`python -m clipwatch.engine DIRECTORY --socket PATH`: one embedded store until stdin ends.
 
 `CLIPWATCH_ENGINE_API_KEY` holds the key for `--listen`. Prints one JSON line when it answers. Exit status:
-0 stdin ended; 2 the directory or an address cannot be used; 3 the disk is full; 4 another process has the store open.
+0 stdin ended; 2 the directory or an address cannot be used; 3 the disk is full; 4 another process has the store open;
+70 the engine panicked; 75 what it had opened was deleted, moved or replaced.
 """
 
 from __future__ import annotations
@@ -13,10 +14,19 @@ import os
 import signal
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from clipwatch.engine.files import DEFAULT_RESERVE_BYTES, DISK_FULL, FreeSpace, prepare_directory, take_lock
+from clipwatch.engine.files import (
+    DEFAULT_RESERVE_BYTES,
+    DISK_FULL,
+    FreeSpace,
+    Held,
+    hold_directory,
+    prepare_directory,
+    take_lock,
+)
 from clipwatch.errors import ClipwatchError, ConfigError, StoreUnavailable
 
 API_KEY_VARIABLE: Final = "CLIPWATCH_ENGINE_API_KEY"
@@ -64,10 +74,10 @@ def main() -> int:
     try:
         if arguments.listen and not api_key:
             raise ConfigError("Listening on TCP needs an API key.", hint="Set store.api_key.")
-        take_lock(directory, arguments.lock_wait)
+        lock = take_lock(directory, arguments.lock_wait)
         prepare_directory(directory)
         import_models_only()
-        _run(directory, arguments, api_key)
+        _run(directory, arguments, api_key, [lock, hold_directory(directory)])
     except ClipwatchError as error:
         _log(error.sentence())
         return error.exit_status
@@ -77,13 +87,13 @@ def main() -> int:
     return 0
 
 
-def _run(directory: Path, arguments: argparse.Namespace, api_key: str) -> None:
+def _run(directory: Path, arguments: argparse.Namespace, api_key: str, held: Sequence[Held]) -> None:
     import asyncio
 
     from clipwatch.engine.catalog import Catalog
     from clipwatch.engine.server import Listening, serve
 
-    catalog = Catalog(directory, FreeSpace(directory, arguments.reserve), _log)
+    catalog = Catalog(directory, FreeSpace(directory, arguments.reserve), _log, held)
     asyncio.run(serve(catalog, Listening(arguments.socket, arguments.listen, api_key, arguments.idle)))
 
 

@@ -31,6 +31,7 @@ API_VERSION: Final = "1.20.0"
 _DISCARD_BYTES: Final = 256 * 1024 * 1024
 _OPEN_PATHS: Final = frozenset({"/", "/healthz", "/livez", "/readyz"})
 _PANICKED_STATUS: Final = 70
+_LOST_STATUS: Final = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ def _json(status: int, content: bytes) -> Response:
 
 def _answered(answer: Answer, call: Call, started: float) -> Response:
     """One request, on the thread that owns the shards."""
+    _end_if_lost(call.catalog)
     try:
         return _json(200, result_body(answer(call), time.perf_counter() - started))
     except Refused as refused:
@@ -108,6 +110,14 @@ def _answered(answer: Answer, call: Call, started: float) -> Response:
         # A panic leaves the engine's own locks poisoned: end, and be started again from what is on disk.
         traceback.print_exc()
         os._exit(_PANICKED_STATUS)
+
+
+def _end_if_lost(catalog: Catalog) -> None:
+    """Deleted files would answer for ever, and everything acknowledged would go with the process."""
+    lost = catalog.lost()
+    if lost is not None:
+        catalog.log(f"{lost} was deleted, moved or replaced: the store is opened anew, as it is now.")
+        os._exit(_LOST_STATUS)
 
 
 async def _read_body(request: Request) -> bytes:

@@ -21,7 +21,7 @@ from typing import Any, Final
 import qdrant_edge as edge
 from qdrant_client.http.models import models
 
-from clipwatch.engine.files import FreeSpace, sync_directory, sync_tree, write_json
+from clipwatch.engine.files import FreeSpace, Held, is_gone, sync_directory, sync_tree, write_json
 from clipwatch.engine.replies import Refused, collection_exists, collection_missing, edge_calls, wrong
 from clipwatch.engine.shard import Log, Shape, Shard
 from clipwatch.errors import ConfigError
@@ -61,11 +61,15 @@ class Collection:
 
 
 class Catalog:
-    """Not thread-safe: one thread owns it. Calls raise `Refused`; opening raises `ConfigError`."""
+    """Not thread-safe: one thread owns it. Calls raise `Refused`; opening raises `ConfigError`.
 
-    def __init__(self, root: Path, space: FreeSpace, log: Log) -> None:
+    *held*: what it stands and falls with beside its own files.
+    """
+
+    def __init__(self, root: Path, space: FreeSpace, log: Log, held: Sequence[Held] = ()) -> None:
         self._space = space
-        self._log = log
+        self._held = held
+        self.log = log
         self._home = root / "collections"
         self._aliases_file = root / "aliases.json"
         self._home.mkdir(mode=0o700, exist_ok=True)
@@ -78,7 +82,7 @@ class Catalog:
             if directory.name.startswith("."):
                 shutil.rmtree(directory, ignore_errors=True)
             elif directory.is_dir():
-                found.append(Collection(directory, _read_meta(directory), self._space, self._log))
+                found.append(Collection(directory, _read_meta(directory), self._space, self.log))
         return found
 
     def _read_aliases(self) -> dict[str, str]:
@@ -87,6 +91,12 @@ class Catalog:
             return {}
         stored = _read_json(self._aliases_file)
         return {alias: name for alias, name in stored.items() if name in self._collections}
+
+    def lost(self) -> Path | None:
+        """Something that was deleted, moved or replaced: then what is open is not what is there."""
+        ours = [self._home, *(item.directory / "collection.json" for item in self._collections.values())]
+        lost = [item.path for item in self._held if item.is_lost()] + [path for path in ours if is_gone(path)]
+        return lost[0] if lost else None
 
     def names(self) -> list[str]:
         return list(self._collections)
@@ -133,7 +143,7 @@ class Catalog:
             shutil.rmtree(unborn, ignore_errors=True)
             raise
         sync_directory(self._home)
-        self._collections[name] = Collection(directory, meta, self._space, self._log)
+        self._collections[name] = Collection(directory, meta, self._space, self.log)
 
     def drop(self, name: str) -> bool:
         """Delete a collection and its aliases; False where there was none."""
@@ -199,7 +209,7 @@ class Catalog:
                 try:
                     collection.shard.vacuum()
                 except (Refused, OSError) as error:
-                    self._log(f"Collection {collection.meta.name!r} could not be vacuumed: {error}")
+                    self.log(f"Collection {collection.meta.name!r} could not be vacuumed: {error}")
 
     def close(self) -> None:
         for collection in self.open_collections():

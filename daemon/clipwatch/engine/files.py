@@ -126,36 +126,77 @@ def prepare_directory(directory: Path) -> None:
             ) from error
 
 
-def take_lock(directory: Path, wait_seconds: float) -> int:
-    """The descriptor of an exclusive lock on `<directory>.lock`; held until the process ends.
+def is_gone(path: Path) -> bool:
+    """Whether nothing is there; any other trouble is for whoever reads or writes there to tell."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A file or directory that stays open for the life of the process, so that no other one gets its inode."""
+
+    path: Path
+    descriptor: int
+
+    def is_lost(self) -> bool:
+        """Whether its name leads nowhere, or to another one."""
+        try:
+            return not os.path.samestat(self.path.stat(), os.fstat(self.descriptor))
+        except OSError:
+            return is_gone(self.path)
+
+
+def hold_directory(directory: Path) -> Held:
+    return Held(directory, os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+
+def take_lock(directory: Path, wait_seconds: float) -> Held:
+    """An exclusive lock on `<directory>.lock`; held until the process ends.
 
     The file lies outside the directory and is taken before anything in there is opened: a second opener,
     even a refused one, would ruin the holder's every later flush. Raises `LockHeld` after *wait_seconds*.
     """
-    path = directory.with_name(directory.name + ".lock")
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        lock = _open_lock(directory.with_name(directory.name + ".lock"))
+        _flock(lock, directory, deadline)
+        if not lock.is_lost():
+            os.ftruncate(lock.descriptor, 0)
+            os.pwrite(lock.descriptor, f"{os.getpid()}\n".encode(), 0)
+            return lock
+        os.close(lock.descriptor)  # a lock on a deleted file keeps nobody out
+
+
+def _open_lock(path: Path) -> Held:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return Held(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
     except OSError as error:
         raise ConfigError(
             f"The store's lock file {path} cannot be opened: {error.strerror}.",
             hint="Check the permissions of that directory.",
         ) from error
-    deadline = time.monotonic() + wait_seconds
+
+
+def _flock(lock: Held, directory: Path, deadline: float) -> None:
     never = threading.Event()
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             if time.monotonic() >= deadline:
-                holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-                os.close(descriptor)
+                holder = os.pread(lock.descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                os.close(lock.descriptor)
                 raise LockHeld(
                     f"Another process (pid {holder}) has the embedded store {directory} open.",
                     hint="Stop it, or give this one another directory.",
                 ) from error
             never.wait(_LOCK_POLL_SECONDS)
         else:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-            return descriptor
+            return
