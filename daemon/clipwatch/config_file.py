@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
-from clipwatch.config import SECRET_KEYS, SECTIONS, Config, StoreConfig, is_loopback, is_server
+from clipwatch.config import SECRET_KEYS, SECTIONS, Config, ImageConfig, StoreConfig, is_loopback, is_server
 from clipwatch.errors import ConfigError
+from clipwatch.regular_file import read_regular
 from clipwatch.system_paths import initial
 
 ENVIRONMENT_PREFIX: Final = "CLIPWATCH_"
+
+CONFIG_BYTES: Final = 1_000_000
+"""Of one configuration file, at most."""
 
 COLLECTION_NAME_BYTES: Final = 240
 """Of the 255 that a server takes; the rest is for the names of collections that are built beside this one."""
@@ -107,7 +111,10 @@ def load(
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        text = read_regular(file, CONFIG_BYTES)
+        if len(text) > CONFIG_BYTES:
+            raise ConfigError(f"The configuration file {file} has more than the {CONFIG_BYTES} bytes that are allowed.")
+        return tomllib.loads(text.decode())
     except FileNotFoundError:
         raise ConfigError(
             f"There is no configuration file {file}.", hint="Write one with `clipwatch config init`."
@@ -239,7 +246,8 @@ def _check(config: Config, sources: Mapping[str, str], environment: Mapping[str,
                 f"watch[{index}].name must be given with a server store.",
                 hint="Two machines that both say `images` would delete each other's points.",
             )
-    _check_places(config)
+    check_places(config)
+    _check_background(config.image.background)
     if config.model.prompt != "auto" and config.model.prompt.count("{}") != 1:
         raise ConfigError(
             f"model.prompt {config.model.prompt!r} must hold {{}} once.", hint='Write "a photo of {}", or "auto".'
@@ -254,11 +262,14 @@ def _check(config: Config, sources: Mapping[str, str], environment: Mapping[str,
         )
 
 
-def _check_places(config: Config) -> None:
-    """Whether the folders lie apart from each other, and from what is written: no folder is ever written to."""
+def check_places(config: Config, *, store: str = "store.url") -> None:
+    """Whether the folders lie apart from each other, and from what is written: no folder is ever written to.
+
+    *store*: what a person calls the place of the store.
+    """
     written = {"state.path": config.state.path}
     if not is_server(config.store.url):
-        written["store.url"] = config.store.url.removeprefix("embedded:")
+        written[store] = config.store.url.removeprefix("embedded:")
     try:
         # resolve() raises for links in a circle
         roots = [Path(os.path.realpath(watch.path)) for watch in config.watch]
@@ -278,6 +289,13 @@ def _check_places(config: Config) -> None:
                     f"{key} lies within watch[{i}].path.",
                     hint="A watched folder is never written to: choose a directory outside of it.",
                 )
+
+
+def _check_background(colour: str) -> None:
+    if colour != ImageConfig().background:  # `status` is asked often, and needs no Pillow
+        from clipwatch.image.preprocess import colour_of
+
+        colour_of(colour)
 
 
 def check_store(store: StoreConfig, environment: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 import typing
 from dataclasses import fields
@@ -360,3 +361,30 @@ def test_a_secret_of_a_wrong_type_is_not_repeated(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"store\.api_key .* must be a string, not a list") as refused:
         config_file.load(file, {})
     assert "s3cret" not in refused.value.sentence()
+
+
+def test_a_file_that_may_never_end_or_never_come_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for file in (tmp_path / "pipe", Path("/dev/null"), tmp_path):
+        with pytest.raises(ConfigError, match=r"cannot be read: (Not a regular file|Is a directory)"):
+            config_file.load(file, {})
+
+
+def test_a_file_of_a_megabyte_is_read_and_a_larger_one_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_bytes(b"#" * config_file.CONFIG_BYTES)
+    config_file.load(file, {})
+    file.write_bytes(b"#" * (config_file.CONFIG_BYTES + 1))
+    with pytest.raises(ConfigError, match="has more than the 1000000 bytes"):
+        config_file.load(file, {})
+
+
+@pytest.mark.parametrize("colour", ["nocolour", "", "#12", "rgb(1,2)"])
+def test_a_background_that_is_no_colour_is_refused(colour: str) -> None:
+    with pytest.raises(ConfigError, match=r"image\.background .* is no colour"):
+        config_file.load(None, {"CLIPWATCH_IMAGE__BACKGROUND": colour})
+
+
+def test_a_background_that_is_a_colour_is_taken() -> None:
+    for colour in ("white", "Lime", "#102030"):
+        assert config_file.load(None, {"CLIPWATCH_IMAGE__BACKGROUND": colour}).config.image.background == colour

@@ -26,6 +26,8 @@ def main(arguments: argparse.Namespace, context: Context | None) -> int:
         print(schema_text(), end="")
         return 0
     if context is None:
+        if not arguments.file:
+            raise ConfigError("The name of the file to write is empty.", hint="Name one, or leave it out.")
         return _init(Path(arguments.file), force=arguments.force)
     return _show(context)
 

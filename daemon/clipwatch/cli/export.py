@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,35 @@ def _write(points: Iterator[dict[str, Any]], arguments: argparse.Namespace) -> N
         for point in points:
             sys.stdout.write(visible_json(point, sys.stdout.encoding) + "\n")
         return
-    output = Path(arguments.output)
+    output, kind = Path(arguments.output), arguments.format
+    write = {"jsonl": _write_lines, "npz": _write_npz, "parquet": _write_parquet}[kind]
+    try:
+        if not _is_special(output):
+            _replace(Path(os.path.realpath(output)), points, write)
+        elif kind == "jsonl":
+            with output.open("wb") as file:
+                write(points, file)
+        else:
+            raise ConfigError(f"{output} is no regular file, which --format {kind} needs.", hint="Name another file.")
+    except OSError as error:
+        raise ConfigError(f"The export cannot be written to {output}: {error.strerror or error}.") from error
+
+
+def _is_special(output: Path) -> bool:
+    """Whether it is a pipe, a device or the like: something that must stay what it is."""
+    try:
+        return not stat.S_ISREG(output.stat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _replace(output: Path, points: Iterator[dict[str, Any]], write: Callable[[Any, Any], None]) -> None:
+    """All of it or nothing: until the new file is whole, the old one is as it was."""
     partial = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:
-            {"jsonl": _write_lines, "npz": _write_npz, "parquet": _write_parquet}[arguments.format](points, file)
+            write(points, file)
         partial.replace(output)
-    except OSError as error:
-        raise ConfigError(f"The export cannot be written to {output}: {error.strerror or error}.") from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from clipwatch.cli.asking import print_json
 from clipwatch.cli.assemble import Context, opened, quiet_libraries
 from clipwatch.config import StoreConfig
-from clipwatch.config_file import api_key, check_store
+from clipwatch.config_file import api_key, check_places, check_store
 from clipwatch.errors import ConfigError
 from clipwatch.service.state import state_lock
 
@@ -25,6 +25,7 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
     """Copies, counts, and says what to set; 1 where something is missing in the target."""
     source = context.config.store
     target = target_config(source, arguments.to, arguments.collection, arguments.api_key_file)
+    check_places(replace(context.config, store=target), store="--to")
     quiet_libraries(context.logger)
     # A daemon would go on writing to the source, and so would another copy.
     with state_lock(context.state):

@@ -62,7 +62,8 @@ def build_parser() -> argparse.ArgumentParser:
     what = "[WEIGHT:]WHAT"
     sub.add_argument("--plus", action="append", default=[], metavar=what, help="more of these words, or of this file")
     sub.add_argument("--minus", action="append", default=[], metavar=what, help="less of them; 0.5:WHAT is half of it")
-    sub = command("export", "the collection as JSON lines, or as a file of arrays")
+    sub = command("export", "the collection as JSON lines, or as a file of arrays", json=False)
+    sub.add_argument("--json", action="store_true", help="JSON lines, as without it")
     sub.add_argument("--vectors", action="store_true", help="with the vectors")
     sub.add_argument("--format", choices=("jsonl", "npz", "parquet"), default="jsonl", help="jsonl")
     sub.add_argument("--output", metavar="FILE", help="where to; npz and parquet need it")

@@ -11,6 +11,7 @@ from typing import Any, Final
 from clipwatch.cli.asking import ask_daemon, print_json, result_of
 from clipwatch.cli.assemble import Context, opened
 from clipwatch.errors import ConfigError
+from clipwatch.regular_file import read_regular
 from clipwatch.visible import visible
 
 _WEIGHTED: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+):(.+)", re.DOTALL)
@@ -44,14 +45,14 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
 def _request(arguments: argparse.Namespace, file_bytes: int) -> dict[str, Any]:
     plus: list[dict[str, Any]] = []
     if arguments.text:
-        plus.append({"text": " ".join(arguments.text)})
+        plus.append({"text": _utf8(" ".join(arguments.text))})
     plus += [_picture(Path(name), file_bytes) for name in arguments.image]
     plus += [_weighted(what, file_bytes) for what in arguments.plus]
     if not plus:
         raise ConfigError("There is nothing to search for.", hint="Give words, or --image FILE.")
     filters = {}
     for condition in arguments.filter:
-        key, equals, value = condition.partition("=")
+        key, equals, value = _utf8(condition).partition("=")
         if not equals or not key:
             raise ConfigError(f"The filter {condition!r} is not KEY=VALUE.", hint="Write e.g. --filter folder=images.")
         filters[key] = value
@@ -72,7 +73,16 @@ def _weighted(what: str, file_bytes: int) -> dict[str, Any]:
 
 
 def _words_or_picture(word: str, file_bytes: int) -> dict[str, Any]:
-    return _picture(Path(word), file_bytes) if _is_file(word) else {"text": word}
+    return _picture(Path(word), file_bytes) if _is_file(word) else {"text": _utf8(word)}
+
+
+def _utf8(word: str) -> str:
+    """Itself; raises `ConfigError` for bytes that are no text, which neither a model nor a store can be asked for."""
+    try:
+        word.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{word!r} is no text in UTF-8.", hint="Write it in UTF-8.") from error
+    return word
 
 
 def _is_file(word: str) -> bool:
@@ -84,8 +94,7 @@ def _is_file(word: str) -> bool:
 
 def _picture(file: Path, file_bytes: int) -> dict[str, bytes]:
     try:
-        with file.open("rb") as opened:
-            picture = opened.read(file_bytes + 1)
+        picture = read_regular(file, file_bytes)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"The picture {file} cannot be read: {reason}.") from error

@@ -135,8 +135,9 @@ def _dry_run(context: Context, *, rebuild: bool) -> int:
             try:
                 plan.append(next(actions))
             except StopIteration as end:
-                say_undone(end.value["undone"])
+                undone = end.value["undone"]
                 break
+    say_undone(undone)
     if context.json:
         print_json({"plan": plan})
     else:
@@ -144,4 +145,4 @@ def _dry_run(context: Context, *, rebuild: bool) -> int:
             held = " (would be held)" if action.get("held") else ""
             print(f"{action['action']:<7} {action['reason']:<8} {action['folder']}/{visible(action['path'])}{held}")
         print(f"{len(plan)} actions")
-    return 0
+    return 1 if undone else 0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from clipwatch.cli.asking import ask_daemon, print_json, result_of, say_undone
-from clipwatch.cli.assemble import Context, opened
+from clipwatch.cli.assemble import NOTEBOOK, Context, opened
+from clipwatch.mirror.notebook import read_hold
 from clipwatch.visible import visible
 
 
@@ -19,7 +22,7 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
         with opened(context, give_up_seconds=context.config.store.timeout_seconds) as parts:
             parts.open_together()
             result = parts.answers().verify(deep=arguments.deep)
-    undone = result.pop("undone", [])
+    undone = [*result.pop("undone", []), *_holds(result, context.state / NOTEBOOK)]
     say_undone(undone)
     if context.json:
         print_json(result)
@@ -31,6 +34,14 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
         print(f"rejected {entry['folder']}/{visible(entry['path'])}: {entry['reason']}")
     print(_verdict(result, undone))
     return 0 if result["exact"] else 1
+
+
+def _holds(result: dict[str, Any], notebook: Path) -> Iterator[str]:
+    """What `sync` would leave: a sentence for each folder whose extra points wait for a person, or for time."""
+    for folder in sorted({entry["folder"] for entry in result["extra"]}):
+        reason = read_hold(notebook, folder)
+        if reason:
+            yield f"Deletes in folder {folder} are held ({reason}) until a later scan agrees, or `clipwatch confirm`."
 
 
 def _verdict(result: dict[str, Any], undone: list[str]) -> str:

@@ -67,6 +67,10 @@ def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
     return True
 
 
+def _how_it_ended(status: int) -> str:
+    return f"It ended with status {status}." if status >= 0 else f"Signal {-status} ended it."
+
+
 class Engine:
     """One embedded store. Its death is never more than `StoreUnavailable` for whoever talks to it.
 
@@ -270,7 +274,9 @@ class Engine:
         if process is not None:
             hung = process.poll() is None
             self._kill(process)
-            self._logger.warning("engine.died", pid=process.pid, status=process.returncode, hung=hung)
+            status = process.returncode
+            message = "It did not answer, and was killed." if hung else _how_it_ended(status)
+            self._logger.warning("engine.died", pid=process.pid, status=status, hung=hung, message=message)
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:
         process.kill()

@@ -54,6 +54,17 @@ _DECODER_ERRORS: Final = (
 """What Pillow raises for bytes it cannot make sense of; anything else ends the worker."""
 
 
+def colour_of(background: str) -> tuple[int, int, int]:
+    """RGB of `image.background`. Raises `ConfigError`."""
+    try:
+        red, green, blue, *_ = ImageColor.getrgb(background)
+    except ValueError as error:
+        raise ConfigError(
+            f"image.background {background!r} is no colour.", hint='Write "white" or "#rrggbb".'
+        ) from error
+    return red, green, blue
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """All that decides the pixels, and the bounds of making them.
@@ -77,12 +88,6 @@ class Recipe:
         cls, preprocessing: Preprocessing, *, exact: bool, background: str, megapixels: float, memory_bytes: int
     ) -> Recipe:
         """Raises `ConfigError` for a colour or an interpolation that does not exist."""
-        try:
-            colour = ImageColor.getrgb(background)
-        except ValueError as error:
-            raise ConfigError(
-                f"image.background {background!r} is no colour.", hint='Write "white" or "#rrggbb".'
-            ) from error
         if preprocessing.interpolation.upper() not in Image.Resampling.__members__:
             raise ConfigError(f"The model asks for an unknown interpolation, {preprocessing.interpolation!r}.")
         return cls(
@@ -91,7 +96,7 @@ class Recipe:
             resize_side=preprocessing.resize_side,
             interpolation=preprocessing.interpolation.upper(),
             exact=exact,
-            background=(colour[0], colour[1], colour[2]),
+            background=colour_of(background),
             pixels_max=int(megapixels * 1_000_000),
             memory_bytes=memory_bytes,
         )

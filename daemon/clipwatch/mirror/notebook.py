@@ -250,10 +250,24 @@ class Notebook:
 def read_rejections(file: Path, folder: str, *, limits: str) -> dict[bytes, Rejection]:
     """By path what its owner has noted in *file*, changing nothing; nothing where it cannot be read."""
     try:
-        with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        with contextlib.closing(_read_only(file)) as connection:
             return {item.path: item for item in _rejections(connection, folder, limits)}
     except sqlite3.Error:
         return {}
+
+
+def read_hold(file: Path, folder: str) -> str:
+    """Why the deletes of *folder* are held, as its owner has noted in *file*; "" where nothing says so."""
+    try:
+        with contextlib.closing(_read_only(file)) as connection:
+            row = connection.execute("SELECT reason FROM held WHERE folder = ?", (folder,)).fetchone()
+            return str(row[0]) if row else ""
+    except sqlite3.Error:
+        return ""
+
+
+def _read_only(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def _rejections(connection: sqlite3.Connection, folder: str, limits: str) -> list[Rejection]:

@@ -151,6 +151,6 @@ def keeper(renewals: dict[str, Callable[[], bool]], logger: Any) -> Callable[[],
             return
         failing = False
         if renewed:
-            logger.warning("state.renewed", what=renewed)
+            logger.warning("state.renewed", what=renewed, message=f"Made again: {', '.join(renewed)}.")
 
     return keep

@@ -39,3 +39,9 @@ def test_the_schema_is_told_even_where_the_file_is_wrong(
     monkeypatch.setenv("CLIPWATCH_CONFIG", str(tmp_path / "config.toml"))
     assert run(["config", "schema"]) == 0
     assert json.loads(capsys.readouterr().out) == schema()
+
+
+def test_a_file_without_a_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["config", "init", "", "--force"]) == 2
+    assert not list(tmp_path.iterdir())

@@ -24,3 +24,24 @@ def test_the_journal_is_told_that_it_is_an_error(tmp_path: Path, journal: bool, 
         assert done.returncode == 2
         stderr.seek(0)
         assert stderr.read().startswith(f"{prefix}clipwatch: Argument COMMAND: invalid choice")
+
+
+@pytest.mark.parametrize(
+    ("command", "closed", "status"),
+    [
+        ("config show", ">&-", 0),
+        ("config show --json", ">&- 2>&-", 0),
+        ("snyc", "<&- >&- 2>&-", 2),
+        ("snyc", "2>&-", 2),
+    ],
+)
+def test_closed_streams_lead_nowhere_and_change_no_status(
+    tmp_path: Path, command: str, closed: str, status: int
+) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m clipwatch {command} {closed}', sys.executable],
+        capture_output=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,3 +62,43 @@ def test_parquet_without_its_package_is_one_sentence_with_the_cure(
         write("parquet", tmp_path / "out.parquet", points())
     assert "clipwatch[parquet]" in caught.value.hint
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_replaced_through_its_link(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "old.jsonl").write_text("old")
+    for name in ("old.jsonl", "new.jsonl"):
+        (tmp_path / name).symlink_to(Path("there") / name)
+        write("jsonl", tmp_path / name, points())
+        assert (tmp_path / name).is_symlink()
+        lines = (tmp_path / "there" / name).read_text().splitlines()
+        assert [json.loads(line)["id"] for line in lines] == ["a", "b", "c"]
+    assert {file.name for file in (tmp_path / "there").iterdir()} == {"old.jsonl", "new.jsonl"}
+
+
+def test_a_pipe_is_written_into_as_lines_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write("jsonl", pipe, points())
+        assert os.read(reader, 65536).count(b"\n") == 3
+        for kind in ("npz", "parquet"):
+            with pytest.raises(ConfigError, match=f"no regular file, which --format {kind} needs"):
+                write(kind, pipe, points())
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert [file.name for file in tmp_path.iterdir()] == ["pipe"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "file/below"])
+def test_where_nothing_can_be_written_one_sentence_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(ConfigError, match="cannot be written to"):
+        _write(points(), argparse.Namespace(format="jsonl", output=name))
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "kept"

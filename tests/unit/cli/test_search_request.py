@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +51,19 @@ def test_a_file_is_a_picture_with_or_without_a_weight(tmp_path: Path, monkeypatc
 def test_what_leads_away_alone_is_no_question() -> None:
     with pytest.raises(ConfigError, match="nothing to search for"):
         request("--minus", "beach")
+
+
+def test_a_picture_that_never_ends_or_never_comes_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in (str(tmp_path / "pipe"), "/dev/zero", str(tmp_path)):
+        with pytest.raises(ConfigError, match=r"cannot be read: (Not a regular file|Is a directory)"):
+            request("--image", name)
+
+
+@pytest.mark.parametrize(
+    "words", [["\udcff"], ["sea", "--plus=\udcff"], ["sea", "--minus=0.5:\udcff"], ["sea", "--filter=folder=\udcff"]]
+)
+def test_what_is_no_text_is_refused_before_anything_is_asked_for_it(words: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"udcff.* is no text in UTF-8") as refused:
+        request(*words)
+    assert refused.value.sentence().isascii()

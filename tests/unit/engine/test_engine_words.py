@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from clipwatch.engine.files import FreeSpace
 from clipwatch.engine.replies import Refused, edge_calls
 
 
@@ -36,3 +39,10 @@ def test_each_error_becomes_a_servers_answer(raised: Exception, status: int, wor
 def test_what_is_no_error_passes(raised: BaseException) -> None:
     with pytest.raises(type(raised)), edge_calls():
         raise raised
+
+
+def test_too_little_space_is_told_as_words_that_the_client_ends(tmp_path: Path) -> None:
+    with pytest.raises(Refused) as caught:
+        FreeSpace(tmp_path, 2**62).require(0)
+    assert caught.value.status == 503
+    assert caught.value.words.endswith(f"Free space on the disk that holds {tmp_path}")

@@ -57,7 +57,7 @@ def test_whoever_took_a_deleted_one_first_has_it_until_it_lets_go(tmp_path: Path
         keep()
         keep()
     assert [event for _, event, _ in log.lines] == ["state.lost", "state.renewed"]
-    assert log.lines[1][2] == {"what": ["lock"]}
+    assert log.lines[1][2] == {"what": ["lock"], "message": "Made again: lock."}
 
 
 @pytest.mark.parametrize("call", ["mkdir", "open"])
