@@ -233,7 +233,7 @@ def test_a_dead_engine_comes_back_at_the_same_address_with_everything(tmp_path: 
         assert client.count("al").count == BATCH
         assert client.get_collection(NAME) == before
         died = [fields for _, event, fields in notes.entries if event == "engine.died"]
-        assert died == [{"pid": first, "status": -signal.SIGKILL, "hung": False}]
+        assert died == [{"pid": first, "status": -signal.SIGKILL, "hung": False, "message": "Signal 9 ended it."}]
 
 
 def emptied(store: Path) -> None:

@@ -86,7 +86,7 @@ class FreeSpace:
         try:
             _probe(self.directory)
         except OSError as error:
-            words = f"Service internal error: {error.strerror}: the disk that holds {self.directory} takes no writes."
+            words = f"Service internal error: {error.strerror}: the disk that holds {self.directory} takes no writes"
             raise Refused(503, words) from error
 
     def require_to_open(self) -> None:
@@ -100,7 +100,7 @@ class FreeSpace:
                 503,
                 "Service internal error: No space left on device: "
                 f"{free // 1_000_000} MB are free, {-(-needed // 1_000_000)} MB are needed. "
-                f"Free space on the disk that holds {self.directory}.",
+                f"Free space on the disk that holds {self.directory}",
             )
 
 
