@@ -101,6 +101,11 @@ class Deletes:
         self.gone.clear()
         self._known.clear()
 
+    def look_ended(self) -> None:
+        """What is gone is accounted for: it is sorted by what the ledger says of it now."""
+        self._judged = None
+        self._known.clear()
+
     def failed(self) -> None:
         """The store did not delete what was due: it is due again."""
         self.busy, self._judged = False, None
@@ -113,6 +118,8 @@ class Deletes:
             self._known.pop(gone.id, None)
         if lost:
             self.holding.deleted(lost)
+        if len(deleted) > lost:
+            self.holding.renamed(len(deleted) - lost)
 
     def due(self, ledger: Ledger, on_the_way: OnTheWay, *, complete: bool, most: int) -> list[Gone]:
         """Up to *most* that may be deleted now; begins and ends holds on the way.
@@ -130,6 +137,7 @@ class Deletes:
             kinds = self._sort(ledger, on_the_way)
             loss = Loss(
                 points=len(ledger) - len(kinds.renamed),
+                renamed=len(kinds.renamed),
                 lost=len(kinds.lost),
                 absent=sum(not gone.rejected for gone in (*kinds.lost, *kinds.waiting)),
                 missing=len(self.gone),
@@ -174,6 +182,9 @@ class Deletes:
 
     def _sort(self, ledger: Ledger, on_the_way: OnTheWay) -> _Sorted:
         living = self._living(ledger)
+        # A delete may come about while the look that misses its file goes on.
+        for point in [point for point in self.gone if self._known[point] is None]:
+            self.back(point)
         kinds = _Sorted([], [], [])
         for point, gone in self.gone.items():
             known = self._known[point]

@@ -345,6 +345,7 @@ class FolderMirror:
 
     def _accounted(self) -> None:
         self.looks = self.looks_started
+        self.deletes.look_ended()
         self.deletes.holding.look_ended()
         self.deletes.holding.agree(self._look_started_at)
 
@@ -630,6 +631,7 @@ class FolderMirror:
     def close(self) -> None:
         """Let go of the folder and its lock; what is in hand goes on."""
         self._stop.set()
+        self.available = False
         self.unproven = []
         self.pending.clear()
         self.deletes.holding.close()

@@ -25,11 +25,12 @@ where nothing runs for long in one boot, a hold must end too."""
 class Loss:
     """What is gone of one folder.
 
-    *points*: of all that are there now, without those that live on elsewhere. *lost*: what would be deleted.
+    *points*: of all that are there now, without the *renamed*, which live on elsewhere. *lost*: what would be deleted.
     *absent*: lost or waiting to be, because there is no file. *missing*: everything gone, renames included.
     """
 
     points: int
+    renamed: int
     lost: int
     absent: int
     missing: int
@@ -46,6 +47,8 @@ class Holding:
         self._vouched: int | None = None
         self._before = self._noted = notebook.points_before(folder)
         self._at_look: int | None = None
+        self._sorting = False
+        """What was on its way when the hold began may yet turn out to be what is gone."""
         self.hold: Hold | None = None
         noted = notebook.hold(folder)
         if noted is not None:
@@ -123,6 +126,12 @@ class Holding:
         if self._vouched is not None:
             self._vouched = self._vouched - lost if self._vouched > lost else None
 
+    def renamed(self, points: int) -> None:
+        """So many were deleted that live on."""
+        if self._is_total and self._before is not None:
+            self._before = max(0, self._before - points)
+            self._note()
+
     def all_is_there(self) -> None:
         """A complete look misses nothing."""
         self._end(0)
@@ -138,6 +147,20 @@ class Holding:
 
     # -- judging ---------------------------------------------------------------------------------------
 
+    @property
+    def _is_total(self) -> bool:
+        """Whether only a file that is back at its own path ends the hold early.
+
+        What came after all was gone, a copy of it too, does not tell whether the rest is.
+        """
+        return self.hold is not None and self.hold.reason == HoldReason.EVERYTHING_GONE and not self._sorting
+
+    def _points(self, loss: Loss) -> int:
+        """Of how many points the loss is one."""
+        if self._before is None:
+            return loss.points
+        return min(self._before - (loss.renamed if self._is_total else 0), loss.points)
+
     def allows(self, loss: Loss, *, complete: bool) -> bool:
         """Whether the lost ones may be deleted; begins and ends the hold. *complete*: see `Deletes.due`."""
         fraction = self._limits.delete_fraction
@@ -150,7 +173,7 @@ class Holding:
             self._end(loss.missing)
             return True
         reason = hold_reason(
-            points=loss.points if self._before is None else min(self._before, loss.points),
+            points=self._points(loss),
             gone=loss.lost,
             absent=loss.absent,
             deleted_lately=self._deleted_lately(),
@@ -169,9 +192,11 @@ class Holding:
             self._end(loss.missing)
             return True
         if self.hold is None or grown:
+            self._sorting = not self._is_total
             self._begin(reason, loss)
         elif complete and self.hold.told != loss.missing:
             self._keep(replace(self.hold, told=loss.missing))
+        self._sorting = self._sorting and (loss.waiting or not complete)
         return False
 
     def _deleted_lately(self) -> int:
@@ -197,6 +222,7 @@ class Holding:
         self._notebook.set_hold(self._folder, self.hold)
 
     def _end(self, missing: int) -> None:
+        self._sorting = False
         if self.hold is not None:
             self.hold = None
             self._notebook.end_hold(self._folder)

@@ -79,6 +79,7 @@ class _Verification:
         self.step(difference.equal)
         for path in difference.not_regular:
             self._reject(watch, path, RejectReason.NOT_REGULAR)
+        unread = len(difference.unreachable)
         for path in difference.unreachable:
             self._reject(watch, path, RejectReason.UNREADABLE)
         noted = self.rejections(watch.name) if difference.files else {}
@@ -87,10 +88,12 @@ class _Verification:
             has_point = difference.reasons[path] is not Reason.NEW
             if reason is not None and (not has_point or reason in KEEPS_ITS_POINT):
                 self._reject(watch, path, reason)
-            # Of a file that cannot be read nobody can say that its point is old.
-            if has_point and reason is not RejectReason.UNREADABLE:
+            if has_point and reason is RejectReason.UNREADABLE:
+                # Nobody can say whether its point is old.
+                unread += 1
+            elif has_point:
                 self._tell("stale", watch, path)
-            elif not has_point and reason is None:
+            elif reason is None:
                 self._tell("missing", watch, path)
             self.step(1)
         for point, extra in difference.extra.items():
@@ -99,7 +102,10 @@ class _Verification:
             else:
                 self.result["extra"].append({"path": "", "folder": watch.name, "id": uuid_text(point)})
         if deep:
-            self._compare_contents(root, watch, difference)
+            unread += self._compare_contents(root, watch, difference)
+        if unread:
+            told = f"Images of folder {watch.name} that could not be read, and whose points may be old: {unread}."
+            self.result["undone"].append(told)
 
     def _tell(self, kind: str, watch: WatchConfig, path: bytes, **more: str) -> None:
         self.result[kind].append({"path": path_text(path), "folder": watch.name, **more})
@@ -107,7 +113,9 @@ class _Verification:
     def _reject(self, watch: WatchConfig, path: bytes, reason: RejectReason) -> None:
         self._tell("rejected", watch, path, reason=str(reason))
 
-    def _compare_contents(self, root: Root, watch: WatchConfig, difference: Difference) -> None:
+    def _compare_contents(self, root: Root, watch: WatchConfig, difference: Difference) -> int:
+        """How many could not be read."""
+        unread = 0
         ledger, again = difference.ledger, Difference(watch, difference.ledger)
         equal = {
             path: stat for files in listed(root, watch, again) for path, stat in files if path not in difference.files
@@ -118,6 +126,7 @@ class _Verification:
             known = ledger.get(point_uuid(watch.name, path))
             if isinstance(outcome, FileRejected) and outcome.reason is RejectReason.UNREADABLE:
                 self._reject(watch, path, outcome.reason)
+                unread += 1
             elif (
                 not isinstance(outcome, DecodedImage) or known is None or content_key(outcome.content) != known.content
             ):
@@ -130,6 +139,7 @@ class _Verification:
             vector = self.encoder.encode([image.pixels])[0]
             if content not in stored or not float(np.dot(vector, stored[content][0])) >= SAME_COSINE:
                 self._tell("stale", watch, path)
+        return unread
 
     def _decoded(self, root: Root, watch: WatchConfig, files: Mapping[bytes, FileStat]) -> Iterator[tuple[bytes, Any]]:
         """Each file with its picture, or the error that decoding it gives; a few ahead of the reader."""

@@ -13,6 +13,7 @@ import pytest
 from clipwatch.config import LimitsConfig, WatchConfig
 from clipwatch.folder import scan
 from clipwatch.folder.beneath import open_beneath
+from clipwatch.mirror import mirror
 from clipwatch.mirror.folder_mirror import FolderMirror
 from support.mirrors import HOUR, Bench, bench, fill, picture, put, run_until
 
@@ -203,6 +204,70 @@ def test_a_hold_ends_when_its_cause_does(b: Bench) -> None:
     b.quiet()
     assert held(b) == 0
     assert b.now.counts.deleted == 0
+    b.assert_exact()
+
+
+def test_a_copy_of_what_is_gone_does_not_end_the_hold_of_everything_and_a_file_back_at_its_path_does(b: Bench) -> None:
+    mirrored(b, 20)
+    away = b.folder.with_name("away")
+    b.folder.rename(away)
+    b.folder.mkdir()
+    b.look()
+    b.clock.jump(3)
+    b.quiet()
+    assert held(b) == 20
+    put(b.folder, "new.png", picture(99))
+    b.touch("new.png")
+    b.quiet()
+    assert held(b) == 20
+    shutil.copy(away / "00003.png", b.folder / "any.png")
+    b.touch("any.png")
+    b.quiet()
+    assert (held(b), b.now.counts.deleted) == (19, 1), "the copy's own point goes, as that of a renamed file"
+    b.look()
+    assert held(b) == 19
+    b.stop()
+    b.start()
+    b.quiet()
+    assert held(b) == 19, "nor does the next process forget it"
+    shutil.copy2(away / "00005.png", b.folder)
+    b.touch("00005.png")
+    b.quiet()
+    assert held(b) == 0
+    b.assert_exact()
+
+
+def test_a_rename_and_a_delete_seen_at_once_are_not_held_for_long(b: Bench) -> None:
+    mirrored(b, 3)
+    (b.folder / "00000.png").rename(b.folder / "renamed.png")
+    remove(b, 1, 3)
+    b.look()
+    assert (held(b), b.now.counts.deleted) == (0, 3)
+    b.assert_exact()
+
+
+def test_a_delete_that_comes_about_while_a_look_goes_on_is_missed_no_more(
+    b: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirrored(b, 3)
+    remove(b, 0, 3)
+    put(b.folder, "new.png", picture(50))
+    b.look()
+    assert held(b) == 3
+    delete, looked = b.store.delete, threading.Event()
+
+    def slowly(folder: str, ids: Sequence[str]) -> None:
+        assert looked.wait(20)
+        delete(folder, ids)
+
+    monkeypatch.setattr(b.store, "delete", slowly)
+    monkeypatch.setattr(mirror, "LOOK_SLICE_SECONDS", 0.0)  # The look pauses, and what is confirmed goes meanwhile.
+    b.now.confirm()
+    run_until(b.now, b.clock, lambda: b.one.unproven)
+    assert b.one.deletes.busy
+    looked.set()
+    b.quiet()
+    assert (b.one.deletes.hold, b.one.deletes.gone) == (None, {})
     b.assert_exact()
 
 

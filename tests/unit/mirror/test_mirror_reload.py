@@ -10,7 +10,18 @@ import pytest
 
 from clipwatch.config import WatchConfig
 from clipwatch.errors import StoreUnavailable
-from support.mirrors import Bench, bench, fill, padded_picture, picture, put, run_until, shared_decoder, tiny_encoder
+from support.mirrors import (
+    HOUR,
+    Bench,
+    bench,
+    fill,
+    padded_picture,
+    picture,
+    put,
+    run_until,
+    shared_decoder,
+    tiny_encoder,
+)
 
 
 @pytest.fixture(name="b")
@@ -141,5 +152,33 @@ def test_a_reload_while_the_paths_of_what_is_gone_are_read_ends_nothing(
     run_until(b.now, b.clock, reading.is_set)
     b.reload(rescan_minutes=5)
     reloaded.set()
+    b.quiet()
+    b.assert_exact()
+
+
+def test_a_delete_on_its_way_through_a_reload_is_missed_no_more(b: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(b.folder, 2)
+    b.start()
+    b.quiet()
+    delete, deleting, reloaded = b.store.delete, threading.Event(), threading.Event()
+
+    def slow(folder: str, ids: Sequence[str]) -> None:
+        deleting.set()
+        assert reloaded.wait(20)
+        delete(folder, ids)
+
+    monkeypatch.setattr(b.store, "delete", slow)
+    (b.folder / "00000.png").unlink()
+    b.touch("00000.png")
+    run_until(b.now, b.clock, deleting.is_set)
+    b.reload(rescan_minutes=5)
+    (b.folder / "00001.png").unlink()
+    run_until(b.now, b.clock, lambda: b.one.unproven)
+    b.touch("00000.png", "00001.png")
+    run_until(b.now, b.clock, lambda: len(b.one.deletes.gone) == 2)
+    reloaded.set()
+    b.quiet()
+    assert (b.one.deletes.held, b.one.images) == (1, 0)
+    b.clock.jump(2 * HOUR)
     b.quiet()
     b.assert_exact()

@@ -111,7 +111,11 @@ def test_an_unreadable_directory_without_points_is_not_exact_either(b: Bench, mo
     assert verified(b)["exact"] is False
 
 
-def test_a_picture_that_can_no_longer_be_read_keeps_its_point_and_is_no_difference(
+def unread(number: int) -> str:
+    return f"Images of folder images that could not be read, and whose points may be old: {number}."
+
+
+def test_a_picture_that_can_no_longer_be_read_keeps_its_point_and_is_never_exact(
     b: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(b.folder, 3)
@@ -120,16 +124,36 @@ def test_a_picture_that_can_no_longer_be_read_keeps_its_point_and_is_no_differen
     lock(monkeypatch, b"00001.png")
     result = b.sync()
     assert (result["undone"], result["rejected"]) == ([], 0)
-    result = verified(b, deep=True)
-    assert result["exact"] is True
-    assert reasons(result) == {"00001.png": "unreadable"}
+    for deep in (False, True):
+        result = verified(b, deep=deep)
+        assert (result["exact"], result["stale"]) == (False, [])
+        assert reasons(result) == {"00001.png": "unreadable"}
+        assert result["undone"] == [unread(1)]
     assert planned(b) == set()
     monkeypatch.undo()
     assert paths(verified(b), "stale") == {"00001.png"}
     assert planned(b) == {("embed", "changed", "00001.png")}
 
 
-def test_a_file_whose_very_name_cannot_be_looked_up_keeps_its_point_and_is_no_difference(
+def test_what_looks_equal_and_cannot_be_read_is_not_exact_by_content(b: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(b.folder, 2)
+    b.sync()
+    lock(monkeypatch, b"00001.png")
+    assert verified(b)["exact"] is True
+    result = verified(b, deep=True)
+    assert (result["exact"], result["stale"], result["undone"]) == (False, [], [unread(1)])
+
+
+def test_a_new_picture_that_cannot_be_read_is_rejected_and_exact(b: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(b.folder, 2)
+    lock(monkeypatch, b"00001.png")
+    b.sync()
+    result = verified(b)
+    assert (result["exact"], result["undone"]) == (True, [])
+    assert reasons(result) == {"00001.png": "unreadable"}
+
+
+def test_a_file_whose_very_name_cannot_be_looked_up_keeps_its_point_and_is_never_exact(
     b: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     b.watch = replace(b.watch, follow_symlinks=True)
@@ -143,7 +167,7 @@ def test_a_file_whose_very_name_cannot_be_looked_up_keeps_its_point_and_is_no_di
     b.sync()
     assert b.paths() == {b"00000.png", b"link.png"}
     result = verified(b)
-    assert result["exact"] is True
+    assert (result["exact"], result["extra"], result["undone"]) == (False, [], [unread(1)])
     assert reasons(result) == {"link.png": "unreadable"}
     assert planned(b) == set()
 
