@@ -89,7 +89,9 @@ class ImageConfig:
     """From bytes to pixels."""
 
     exact_decode: bool = _key(False, "true: no DCT-scaled decoding of JPEGs.")
-    background: str = _key("white", "What shows through transparency: a colour name or #rrggbb.")
+    background: str = _key(
+        "white", "What shows through transparency: a colour name or #rrggbb. Another one embeds all anew."
+    )
 
 
 @dataclass(frozen=True, slots=True)

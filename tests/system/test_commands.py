@@ -12,6 +12,7 @@ from subprocess import PIPE
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from clipwatch.model.bundle import read_bundle
 from clipwatch.model.files import demonstration_folder
@@ -249,3 +250,13 @@ def test_nothing_is_ever_written_into_the_folder(home: Home) -> None:
 
 def _state(folder: Path) -> dict[str, tuple[int, int]]:
     return {file.name: (file.stat().st_mtime_ns, file.stat().st_ctime_ns) for file in [folder, *folder.iterdir()]}
+
+
+@pytest.mark.slow
+def test_another_background_embeds_anew_what_it_shows_through(home: Home) -> None:
+    home.images.mkdir(exist_ok=True)
+    Image.new("RGBA", (30, 30), (1, 2, 3, 100)).save(home.images / "alpha.png")
+    home.run("sync")
+    home.environment["CLIPWATCH_IMAGE__BACKGROUND"] = "black"
+    assert home.json("sync")["embedded"] == 1
+    assert home.json("verify", "--deep")["exact"]

@@ -159,6 +159,7 @@ class Parts:
     def encoder(self) -> VisionEncoder:
         """The resident vision model."""
         if self._encoder is None:
+            from clipwatch.image.preprocess import colour_of
             from clipwatch.model.load import load_encoder
             from clipwatch.service.status import describe_model
 
@@ -168,6 +169,7 @@ class Parts:
                 batch_size=context.config.batch.size,
                 logger=context.logger,
                 explicit_path=context.loaded.chosen("model.path"),
+                background=colour_of(context.config.image.background),
             )
             context.logger.info("model.loaded", **describe_model(self._encoder))
             if self._encoder.demonstration:

@@ -13,7 +13,7 @@ from clipwatch.errors import ModelError
 from clipwatch.model.contract import Matrix
 from clipwatch.model.engine import Engine, float32
 from clipwatch.model.files import ModelFiles
-from clipwatch.model.fingerprint import fingerprint
+from clipwatch.model.fingerprint import WHITE, fingerprint
 from clipwatch.model.graph import VisionPorts, choose_pooling, choose_ports
 from clipwatch.records import Pixels, Preprocessing
 
@@ -41,12 +41,13 @@ class VisionEncoder:
         batch_size: int,
         name: str,
         precision: str = "",
+        background: tuple[int, int, int] = WHITE,
         fallback: Callable[[], Engine] | None = None,
     ) -> None:
         """*preprocess* gets the side that the graph fixes (or None). *fallback* makes an engine on the CPU.
 
-        *precision* is for the fingerprint: "" unless it moves vectors. Runs the graph once or twice to see what comes
-        out. Raises `ModelError` where the graph is no vision tower.
+        *precision* ("" unless it moves vectors) and *background* (RGB behind transparency) are for the fingerprint.
+        Runs the graph once or twice to see what comes out. Raises `ModelError` where the graph is no vision tower.
         """
         source = str(files.vision)
         self.files = files
@@ -65,7 +66,12 @@ class VisionEncoder:
         self._buffer = np.zeros((self._large, 3, side, side), self._ports.dtype)
         self._pooling, self._width = self._probe(pooling, source)
         self._fingerprint = fingerprint(
-            vision_sha256, self._preprocessing, self._pooling, self._ports.output, precision
+            vision_sha256,
+            self._preprocessing,
+            self._pooling,
+            self._ports.output,
+            precision,
+            background=background,
         )
 
     @property

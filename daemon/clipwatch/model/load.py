@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from clipwatch.config import ModelConfig
@@ -16,6 +17,7 @@ from clipwatch.model.encoder import VisionEncoder
 from clipwatch.model.engine import Engine
 from clipwatch.model.fidelity import GATE, cosines_of, sample_pictures
 from clipwatch.model.files import ModelFiles, locate
+from clipwatch.model.fingerprint import WHITE
 from clipwatch.model.known_answer import check_known_answers
 from clipwatch.model.onnx import OnnxEngine, has_accelerator
 from clipwatch.model.openvino import OpenVinoEngine
@@ -31,14 +33,22 @@ OPENVINO_FROM_BYTES: Final = 16 * 2**20
 """A smaller model is done before its pictures are decoded: a second engine would only cost start and memory."""
 
 
-def load_encoder(config: ModelConfig, *, batch_size: int, logger: Any, explicit_path: bool) -> VisionEncoder:
+def load_encoder(
+    config: ModelConfig,
+    *,
+    batch_size: int,
+    logger: Any,
+    explicit_path: bool,
+    background: tuple[int, int, int] = WHITE,
+) -> VisionEncoder:
     """The vision model of *config*, ready: loaded once, looked at, and run once.
 
     *batch_size* is the largest batch that will come. *explicit_path*: a person set `model.path`, so that a missing file
-    is an error, not a reason to take the demonstration model. Logs only what is odd: `model.loaded` is the caller's.
+    is an error, not a reason to take the demonstration model.
+    *background*: RGB behind transparency, for the fingerprint. Logs only what is odd: `model.loaded` is the caller's.
     Raises `ModelError`, in one sentence with the cure, for whatever is wrong with the files.
     """
-    encoder = _load(config, batch_size, logger, explicit_path)
+    encoder = _load(config, batch_size, logger, explicit_path, background)
     if encoder.files.pair_unproven:
         logger.warning(
             "model.pair_unproven",
@@ -61,6 +71,7 @@ def build_encoder(
     *,
     batch_size: int,
     precision: str = "",
+    background: tuple[int, int, int] = WHITE,
     on_gpu: Weights | None = None,
 ) -> VisionEncoder:
     """An encoder over *engine* as *config* wants it. *on_gpu*: what a second engine on the CPU is made from."""
@@ -82,6 +93,7 @@ def build_encoder(
         batch_size=batch_size,
         name=_name(files),
         precision=precision,
+        background=background,
         fallback=fallback,
     )
 
@@ -102,10 +114,15 @@ def read_vision(files: ModelFiles) -> Weights:
     return weights
 
 
-def _load(config: ModelConfig, batch_size: int, logger: Any, explicit_path: bool) -> VisionEncoder:
+def _load(
+    config: ModelConfig, batch_size: int, logger: Any, explicit_path: bool, background: tuple[int, int, int]
+) -> VisionEncoder:
     files = locate(config.path, explicit_path=explicit_path)
     weights = read_vision(files)
     source = weights.sha256
+    build = partial(
+        build_encoder, files=files, vision_sha256=source, config=config, batch_size=batch_size, background=background
+    )
     variant = _variant(config, files, source, logger)
     if variant is not None and variant.variant == INT8:
         weights = read_weights(files.vision.with_name(variant.file))
@@ -122,14 +139,14 @@ def _load(config: ModelConfig, batch_size: int, logger: Any, explicit_path: bool
         )
     if variant is not None and variant.variant == OPENVINO:
         fast = OpenVinoEngine(weights, threads=threads_for(config))
-        return build_encoder(fast, files, source, config, batch_size=batch_size, precision=precision)
+        return build(fast, precision=precision)
 
     told = PRECISIONS[INT8] if variant is not None else ""
 
     def plain() -> VisionEncoder:
         engine = OnnxEngine(weights, device=config.device, threads=threads_for(config), precision=told)
         on_gpu = None if engine.describe["provider"] == _CPU else weights
-        return build_encoder(engine, files, source, config, batch_size=batch_size, precision=precision, on_gpu=on_gpu)
+        return build(engine, precision=precision, on_gpu=on_gpu)
 
     exact = plain()
     on_cpu = exact.describe["provider"] == _CPU
@@ -141,7 +158,7 @@ def _load(config: ModelConfig, batch_size: int, logger: Any, explicit_path: bool
     expected = exact.encode(samples)
     # Two engines at once would take the memory of both; one that is refused is rare.
     del exact
-    return _faster(files, weights, samples, expected, config, batch_size, logger) or plain()
+    return _faster(build, weights, samples, expected, config, logger) or plain()
 
 
 def _variant(config: ModelConfig, files: ModelFiles, source: str, logger: Any) -> Variant | None:
@@ -159,19 +176,17 @@ def _openvino_pays(config: ModelConfig, weights: Weights, batch_size: int) -> bo
 
 
 def _faster(
-    files: ModelFiles,
+    build: Callable[..., VisionEncoder],
     weights: Weights,
     samples: Sequence[Pixels],
     expected: Matrix,
     config: ModelConfig,
-    batch_size: int,
     logger: Any,
 ) -> VisionEncoder | None:
     """The same model by OpenVINO, where its vectors of *samples* are as good as *expected*."""
-    source = weights.sha256
     try:
         engine = OpenVinoEngine(weights, threads=threads_for(config))
-        fast = build_encoder(engine, files, source, config, batch_size=batch_size)
+        fast = build(engine)
         _, least = cosines_of(expected, fast.encode(samples))
     except ModelError as error:
         if config.engine == "openvino":
@@ -181,7 +196,7 @@ def _faster(
     if least >= GATE:
         return fast
     if config.engine == "openvino":
-        return build_encoder(engine, files, source, config, batch_size=batch_size, precision=engine.precision)
+        return build(engine, precision=engine.precision)
     logger.warning("model.engine_refused", engine="openvino", reason="its vectors differ", cosine=round(least, 6))
     return None
 

@@ -11,7 +11,7 @@ from clipwatch.config import SECTIONS, Config
 from clipwatch.config_file import LoadedConfig
 from clipwatch.errors import ConfigError
 
-FIXED: Final = ("model", "state", "store")
+FIXED: Final = ("model", "state", "store", "image.background")
 """Another one of these is another daemon: it takes a restart."""
 
 
@@ -37,7 +37,7 @@ def difference(old: Config, new: Config) -> Difference:
             changed += [f"watch[{name}].{key}" for key in _changed(before[name], after[name])]
         else:
             changed.append(f"watch[{name}]")
-    fixed = tuple(key for key in changed if key.partition(".")[0] in FIXED)
+    fixed = tuple(key for key in changed if key in FIXED or key.partition(".")[0] in FIXED)
     return Difference(tuple(key for key in changed if key not in fixed), fixed)
 
 

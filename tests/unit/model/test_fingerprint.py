@@ -54,8 +54,9 @@ def test_everything_that_moves_vectors_moves_it() -> None:
         fingerprint(SHA256, Preprocessing(), "mean", "y"),
         fingerprint(SHA256, Preprocessing(), "none", "z"),
         fingerprint(SHA256, Preprocessing(), "none", "y", "int8"),
+        fingerprint(SHA256, Preprocessing(), "none", "y", background=(0, 0, 0)),
     }
-    assert len(seen) == len(other) + 5
+    assert len(seen) == len(other) + 6
 
 
 def test_the_models_bytes_and_settings_move_it_and_its_place_and_threads_do_not(tmp_path: Path) -> None:

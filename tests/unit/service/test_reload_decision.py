@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from clipwatch.config import BatchConfig, Config, LogConfig, ModelConfig, StateConfig, StoreConfig, WatchConfig
+from clipwatch.config import (
+    BatchConfig,
+    Config,
+    ImageConfig,
+    LogConfig,
+    ModelConfig,
+    StateConfig,
+    StoreConfig,
+    WatchConfig,
+)
 from clipwatch.config_file import LoadedConfig
 from clipwatch.errors import ConfigError
 from clipwatch.service.reload import Difference, difference, reload
@@ -100,3 +109,8 @@ def test_no_value_is_ever_told() -> None:
     secret = "s3cret-word"  # noqa: S105 - what must not show
     _, lines = _reload(replace(OLD, store=StoreConfig(api_key=secret)))
     assert secret not in repr(lines.told)
+
+
+def test_another_background_moves_vectors_as_another_model_does() -> None:
+    found = difference(OLD, replace(OLD, image=ImageConfig(background="black", exact_decode=True)))
+    assert found == Difference(live=("image.exact_decode",), fixed=("image.background",))
