@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_killed_for_want_of_memory_the_next_start_is_exact(home: Home) -> None:
             daemon.wait_for("batch.verified")
             # The kernel's choice is the largest; it shall be the daemon, and not by its size of today.
             Path(f"/proc/{daemon.process.pid}/oom_score_adj").write_text("1000", encoding="ascii")
-            starve(group)
+            starve(group, home)
             assert daemon.process.wait(60) == -9
             assert group.kills
             done = sum(line["points"] for line in daemon.events("batch.verified"))
@@ -55,18 +56,19 @@ def test_killed_for_want_of_memory_the_next_start_is_exact(home: Home) -> None:
     assert home.json("verify")["exact"]
 
 
-def starve(group: MemoryGroup) -> None:
-    """Take away what is still free, and more, until somebody dies of it."""
-    limit = group.usage_bytes
+def starve(group: MemoryGroup, home: Home) -> None:
+    """Take away what is still free, and more, while there is always work, until somebody dies of it."""
+    limit, turns = group.usage_bytes, count(1)
 
     def killed() -> bool:
         nonlocal limit
         limit -= 1 << 20
+        fill(home.images, 5, first=1000 * next(turns))
         with contextlib.suppress(OSError):  # too much in use to go so low: the next page is one too many
             group.limit(limit)
         return group.kills > 0
 
-    wait_until(killed)
+    wait_until(killed, 60)
 
 
 def test_a_picture_at_hand_at_two_deaths_is_put_aside_and_the_rest_goes_on(home: Home) -> None:

@@ -100,7 +100,9 @@ def test_whoever_waits_for_the_store_ends_at_once_and_leaves_nobody(home: Home, 
         wait_until(lambda: b"clipwatch.engine" in b"".join(_command_lines(process.pid)))
         process.send_signal(signal.SIGTERM)
         answer, told = process.communicate(timeout=5)
-        assert (answer, told.splitlines()[-1]) == ("", "clipwatch: Interrupted.")
+        # A model that was being loaded may still have a word after it.
+        assert answer == ""
+        assert "clipwatch: Interrupted." in told.splitlines()
         assert not children.exists()
     assert process.returncode == 1
 

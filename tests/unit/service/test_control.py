@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import shutil
@@ -127,6 +128,10 @@ def test_running_out_of_descriptors_is_waited_out_without_spinning(
     result(tmp_path, {"command": "echo"})  # whoever accepts waits for the next one now
     with contextlib.ExitStack() as full, socket.socket(socket.AF_UNIX) as late, late.makefile("rb") as answer:
         late.settimeout(20)
+        # What other tests left to the collector would give descriptors back in the middle of this one.
+        gc.collect()
+        gc.disable()
+        full.callback(gc.enable)
         resource.setrlimit(resource.RLIMIT_NOFILE, (late.fileno() + 8, hard))
         full.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         with contextlib.suppress(OSError):
