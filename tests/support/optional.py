@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import NoReturn
 
 import pytest
 
 
-def lacking(reason: str) -> None:
+def lacking(reason: str) -> NoReturn:
     """Skip, or fail under `CI=true`."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"{reason}; under CI=true nothing may be left out")

@@ -146,7 +146,7 @@ class Mirror:
         self.mailbox.deliver()
         now = self._clock.monotonic()
         # First of all: what has been decoded meanwhile keeps the model busy while we look around.
-        self.pipeline.turn(more_coming=self._room() > 0 and self._is_any_ready(now))
+        self._turn(now)
         self._ensure_collection(now)
         busy = False
         for folder in self.folders.values():
@@ -159,12 +159,15 @@ class Mirror:
             self._prove_unseen(folder)
         self._hear(dirty, now)
         self._feed(now)
-        self.pipeline.turn(more_coming=self._room() > 0 and self._is_any_ready(now))
+        self._turn(now)
         for folder in self.folders.values():
             self._delete(folder, now)
             self._count_exactly(folder)
         self._tell_exact(now)
         return 0.0 if busy else self._idle_seconds(now)
+
+    def _turn(self, now: float) -> None:
+        self.pipeline.turn(more_coming=self._room() > 0 and self._is_any_ready(now))
 
     def _idle_seconds(self, now: float) -> float:
         taking, backlog = self._may_write(now) and self._room(fresh=True) > 0, self._room() > 0
