@@ -7,13 +7,15 @@ A failure prints its seed and a blob: `pytest tests/stateful --hypothesis-seed=S
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -25,12 +27,32 @@ from clipwatch.errors import CollectionMissing
 from clipwatch.mirror.mirror import Mirror
 from clipwatch.store.contract import Store
 from support.faulty_proxy import Answer, CutAnswer, FaultyProxy, LoseAnswer, Reset, refusal, too_many, writes
-from support.mirrors import HOUR, Bench, FakeClock, padded_picture, picture, put, retrying, run_until, state_of
-from support.stores import Told, drop_collection, fresh_collection, sample_point, shared_engine, store_config, store_on
+from support.mirrors import FOLDER, HOUR, Bench, FakeClock, padded_picture, picture, put, retrying, run_until, state_of
+from support.stores import (
+    Told,
+    drop_collection,
+    fresh_collection,
+    mortal_engine,
+    sample_point,
+    shared_engine,
+    store_config,
+    store_on,
+)
 
 DIRECTORIES = ("", "a/", "a/b/", "c/")
 NAMES = ("one.png", "two.png", "three.jpg", "caf\udce9.png", "line\nbreak.png", "UP.PNG")
+SECOND = "second"
+
+
+class At(NamedTuple):
+    """A path in one of the two watched folders."""
+
+    folder: str
+    name: str
+
+
 PATHS = st.builds(str.__add__, st.sampled_from(DIRECTORIES), st.sampled_from(NAMES))
+PLACES = st.builds(At, st.sampled_from((FOLDER, FOLDER, FOLDER, SECOND)), PATHS)
 SEEDS = st.integers(0, 7)
 FAULTS = (Reset(), LoseAnswer(), CutAnswer(), Answer(500), refusal(503, "no"), too_many("1"), Answer(200, b"?"))
 TOLD = st.booleans()
@@ -41,6 +63,7 @@ class MirrorMachine(RuleBasedStateMachine):
     """A folder, whatever may happen to it, and a mirror that comes, goes and keeps up."""
 
     faulty = False
+    mortal = False
     settle_seconds = 0.0
 
     def __init__(self) -> None:
@@ -50,14 +73,14 @@ class MirrorMachine(RuleBasedStateMachine):
         self.directory = Path(tempfile.mkdtemp(prefix="mirror-machine-", dir=memory))
         self.clock, told = FakeClock(), Told()
         config = store_config(collection=fresh_collection())
-        self.collection, self.engine = config.collection, shared_engine()
+        self.collection, self.engine = config.collection, mortal_engine() if self.mortal else shared_engine()
         self.stop = threading.Event()
         self.proxy: FaultyProxy | None = None
         socket = self.engine.socket_path
         if self.faulty:
             socket = self.directory / "p.sock"
             self.proxy = FaultyProxy(self.engine.socket_path, socket=socket)
-        self.inner = store_on(socket, config)
+        self.inner = store_on(socket, config, revive=self.engine.ensure_running if self.mortal else None)
         store: Store = retrying(self.inner, self.clock, told, self._mirror, self.stop)
         self.b = Bench(
             self.directory / "images",
@@ -68,9 +91,10 @@ class MirrorMachine(RuleBasedStateMachine):
             watch=WatchConfig(settle_seconds=self.settle_seconds),
             batch=BatchConfig(size=3, max_wait_seconds=0.0),
             limits=LimitsConfig(delete_hold_minutes=30),
+            more={SECOND: self.directory / SECOND},
         )
-        self.b.folder.mkdir()
-        self.b.state.mkdir()
+        for directory in (self.b.folder, self.b.state, *self.b.more.values()):
+            directory.mkdir()
 
     def _mirror(self) -> Mirror | None:
         return self.b.mirror
@@ -83,52 +107,59 @@ class MirrorMachine(RuleBasedStateMachine):
 
     # -- the folder ------------------------------------------------------------------------------------------
 
-    def path(self, name: str) -> Path:
-        return self.b.folder / name
+    def path(self, at: At) -> Path:
+        return (self.b.folder if at.folder == FOLDER else self.b.more[at.folder]) / at.name
 
-    def tell(self, told: bool, *names: str) -> None:
+    def write(self, at: At, data: bytes) -> None:
+        put(self.path(at._replace(name=".")), at.name, data)
+
+    def tell(self, told: bool, *places: At) -> None:
         if told and self.b.mirror is not None:
-            self.b.touch(*names)
+            for at in places:
+                self.b.touch(at.name, folder=at.folder)
 
-    @rule(name=PATHS, seed=SEEDS, told=TOLD)
-    def create_or_overwrite(self, name: str, seed: int, told: bool) -> None:
-        if not self.path(name).is_dir():
-            put(self.b.folder, name, picture(seed))
-            self.tell(told, name)
+    @rule(at=PLACES, seed=SEEDS, told=TOLD)
+    def create_or_overwrite(self, at: At, seed: int, told: bool) -> None:
+        if not self.path(at).is_dir():
+            self.path(at).unlink(missing_ok=True)
+            self.write(at, picture(seed))
+            self.tell(told, at)
 
-    @rule(name=PATHS, seed=SEEDS, told=TOLD)
-    def overwrite_with_the_same_size_and_times(self, name: str, seed: int, told: bool) -> None:
-        path = self.path(name)
-        if path.is_dir():
+    @rule(at=PLACES, seed=SEEDS, told=TOLD)
+    def overwrite_with_the_same_size_and_times(self, at: At, seed: int, told: bool) -> None:
+        path = self.path(at)
+        if path.is_dir() or path.is_symlink():
             return
         before = path.stat() if path.exists() else None
-        put(self.b.folder, name, padded_picture(seed))
+        self.write(at, padded_picture(seed))
         if before is not None:
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        self.tell(told, name)
+        self.tell(told, at)
 
-    @rule(name=PATHS, told=TOLD)
-    def make_bad(self, name: str, told: bool) -> None:
-        if not self.path(name).is_dir():
-            put(self.b.folder, name, b"\x89PNG this is none")
-            self.tell(told, name)
+    @rule(at=PLACES, told=TOLD)
+    def make_bad(self, at: At, told: bool) -> None:
+        if not self.path(at).is_dir():
+            self.path(at).unlink(missing_ok=True)
+            self.write(at, b"\x89PNG this is none")
+            self.tell(told, at)
 
-    @rule(name=PATHS, told=TOLD)
-    def touch_times(self, name: str, told: bool) -> None:
-        if self.path(name).exists():
-            os.utime(self.path(name))
-            self.tell(told, name)
+    @rule(at=PLACES, told=TOLD)
+    def touch_times(self, at: At, told: bool) -> None:
+        if self.path(at).is_file():
+            os.utime(self.path(at))
+            self.tell(told, at)
 
-    @rule(source=PATHS, to=PATHS, told=TOLD)
-    def rename(self, source: str, to: str, told: bool) -> None:
+    @rule(source=PLACES, to=PLACES, told=TOLD)
+    def rename(self, source: At, to: At, told: bool) -> None:
+        """Also from one folder to the other."""
         if self.path(source).is_file() and not self.path(to).is_dir():
             self.path(to).parent.mkdir(parents=True, exist_ok=True)
             self.path(source).rename(self.path(to))
             self.tell(told, source, to)
 
-    @rule(source=PATHS, to=PATHS, told=TOLD, link=st.booleans())
-    def copy_or_link(self, source: str, to: str, told: bool, link: bool) -> None:
-        if self.path(source).is_file() and not self.path(to).exists():
+    @rule(source=PLACES, to=PLACES, told=TOLD, link=st.booleans())
+    def copy_or_link(self, source: At, to: At, told: bool, link: bool) -> None:
+        if self.path(source).is_file() and not os.path.lexists(self.path(to)):
             self.path(to).parent.mkdir(parents=True, exist_ok=True)
             if link:
                 os.link(self.path(source), self.path(to))
@@ -136,11 +167,21 @@ class MirrorMachine(RuleBasedStateMachine):
                 shutil.copy2(self.path(source), self.path(to))
             self.tell(told, to)
 
-    @rule(name=PATHS, told=TOLD)
-    def delete(self, name: str, told: bool) -> None:
-        if not self.path(name).is_dir():
-            self.path(name).unlink(missing_ok=True)
-            self.tell(told, name)
+    @rule(at=PLACES, told=TOLD, to=st.sampled_from(("one.png", "a", ".", "../second", "nowhere")))
+    def a_symbolic_link_takes_its_place(self, at: At, told: bool, to: str) -> None:
+        """None is followed here: to a picture, to a tree, to what lies above it, out of the folder, to nothing."""
+        path = self.path(at)
+        if not path.is_dir() or path.is_symlink():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            path.symlink_to(self.b.folder / to)
+            self.tell(told, at)
+
+    @rule(at=PLACES, told=TOLD)
+    def delete(self, at: At, told: bool) -> None:
+        if not self.path(at).is_dir() or self.path(at).is_symlink():
+            self.path(at).unlink(missing_ok=True)
+            self.tell(told, at)
 
     @rule(told=TOLD)
     def move_a_tree(self, told: bool) -> None:
@@ -161,25 +202,25 @@ class MirrorMachine(RuleBasedStateMachine):
 
     @rule()
     def put_a_directory_or_a_pipe_in_the_way(self) -> None:
-        path = self.path("c/two.png")
-        if path.is_dir():
+        path = self.b.folder / "c" / "two.png"
+        if path.is_dir() and not path.is_symlink():
             path.rmdir()
-        elif not path.exists():
+        elif not os.path.lexists(path):
             path.mkdir(parents=True)
-        pipe = self.path("pipe.png")
+        pipe = self.b.folder / "pipe.png"
         if pipe.exists():
             pipe.unlink()
         else:
             os.mkfifo(pipe)
 
-    @rule()
-    def replace_the_folder_for_a_moment(self) -> None:
-        away = self.directory / "away"
-        self.b.folder.rename(away)
-        self.b.folder.mkdir()
+    @rule(folder=st.sampled_from((FOLDER, SECOND)))
+    def replace_a_folder_for_a_moment(self, folder: str) -> None:
+        path, away = self.path(At(folder, ".")), self.directory / "away"
+        path.rename(away)
+        path.mkdir()
         self.some_steps(3)
-        self.b.folder.rmdir()
-        away.rename(self.b.folder)
+        path.rmdir()
+        away.rename(path)
 
     @rule(
         news=st.lists(PATHS, max_size=12, unique=True),
@@ -211,7 +252,7 @@ class MirrorMachine(RuleBasedStateMachine):
 
     @rule(name=PATHS, folder=st.sampled_from(("images", "other")))
     def somebody_adds_a_point(self, name: str, folder: str) -> None:
-        theirs = store_on(self.engine.socket_path, store_config(collection=self.collection))
+        theirs = store_on(self.living_socket(), store_config(collection=self.collection))
         with contextlib.closing(theirs), contextlib.suppress(CollectionMissing):
             theirs.upsert([sample_point(os.fsencode(name), folder=folder)])
 
@@ -229,9 +270,30 @@ class MirrorMachine(RuleBasedStateMachine):
         self.some_steps(5)
         self.proxy.come_up()
 
+    @precondition(lambda self: self.mortal)
+    @rule(after=st.integers(0, 5))
+    def the_engine_is_killed(self, after: int) -> None:
+        """Past the next *after* requests: what was acknowledged is there, what was not is done again."""
+        assert self.proxy is not None
+        left = itertools.count(after, -1)
+
+        def kill(_: object) -> None:
+            if next(left) == 0 and self.engine.pid is not None:
+                os.kill(self.engine.pid, signal.SIGKILL)
+
+        self.proxy.on_request = kill
+        self.some_steps(10)
+
     @rule()
     def the_collection_is_dropped(self) -> None:
-        drop_collection(self.engine.socket_path, self.collection)
+        drop_collection(self.living_socket(), self.collection)
+
+    def living_socket(self) -> Path:
+        """Past whatever fails."""
+        if self.mortal and self.proxy is not None:
+            self.proxy.on_request = None
+            self.engine.ensure_running()
+        return self.engine.socket_path
 
     # -- the program ------------------------------------------------------------------------------------------------
 
@@ -286,9 +348,13 @@ class MirrorMachine(RuleBasedStateMachine):
         shutil.rmtree(self.b.folder / directory, ignore_errors=True)
         self.some_steps(3)
 
-    @rule(extensions=st.sampled_from((("jpg", "jpeg", "png"), ("png", "jpg"))), minutes=st.sampled_from((0, 60)))
-    def the_settings_are_read_again(self, extensions: tuple[str, ...], minutes: int) -> None:
-        self.b.reload(extensions=extensions, rescan_minutes=minutes)
+    @rule(
+        extensions=st.sampled_from((("jpg", "jpeg", "png"), ("png", "jpg"))),
+        minutes=st.sampled_from((0, 60)),
+        most=st.sampled_from((0, 0, 2, 3)),
+    )
+    def the_settings_are_read_again(self, extensions: tuple[str, ...], minutes: int, most: int) -> None:
+        self.b.reload(extensions=extensions, rescan_minutes=minutes, max_images=most)
 
     @rule()
     def nothing_more_happens(self) -> None:
@@ -300,13 +366,14 @@ class MirrorMachine(RuleBasedStateMachine):
         """The faults end, hold times pass: what the collection holds then is what the folder holds."""
         if self.proxy is not None:
             self.proxy.heal()
-        mirror, folder = self.b.now, self.b.one
+            self.proxy.on_request = None
+        mirror = self.b.now
         self.clock.jump(5)  # a replaced folder is tried again
         mirror.ask_looks("test")
         deadline = time.monotonic() + 30
         while True:
             run_until(mirror, self.clock, lambda: mirror.quiet)
-            if not folder.available or folder.deletes.hold is not None:
+            if any(not folder.available or folder.deletes.hold is not None for folder in mirror.folders.values()):
                 self.clock.jump(31 * 60)
             elif not self.put_aside():
                 break
@@ -316,7 +383,8 @@ class MirrorMachine(RuleBasedStateMachine):
         self.b.assert_exact()
 
     def put_aside(self) -> bool:
-        return any(item.reason == "crashed" for item in self.b.one.rejected.values())
+        rejected = (item for folder in self.b.now.folders.values() for item in folder.rejected.values())
+        return any(item.reason == "crashed" for item in rejected)
 
     def teardown(self) -> None:
         try:
@@ -329,7 +397,7 @@ class MirrorMachine(RuleBasedStateMachine):
             self.inner.close()
             if self.proxy is not None:
                 self.proxy.close()
-            drop_collection(self.engine.socket_path, self.collection)
+            drop_collection(self.living_socket(), self.collection)
             shutil.rmtree(self.directory, ignore_errors=True)
 
 
@@ -337,6 +405,12 @@ class FaultyMirrorMachine(MirrorMachine):
     """The same behind a store that fails on command."""
 
     faulty = True
+
+
+class MortalEngineMachine(MirrorMachine):
+    """The same, and now and then the embedded engine is killed."""
+
+    faulty = mortal = True
 
 
 class SettlingMirrorMachine(MirrorMachine):
@@ -359,14 +433,15 @@ def _settings(examples: int, steps: int) -> settings:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("machine", "examples"), [(MirrorMachine, 35), (FaultyMirrorMachine, 50), (SettlingMirrorMachine, 15)]
+    ("machine", "examples"),
+    [(MirrorMachine, 35), (FaultyMirrorMachine, 50), (MortalEngineMachine, 15), (SettlingMirrorMachine, 15)],
 )
 def test_once_quiet_the_collection_is_the_folder(machine: type[MirrorMachine], examples: int) -> None:
     run_state_machine_as_test(machine, settings=_settings(examples, 20))
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("machine", [MirrorMachine, FaultyMirrorMachine, SettlingMirrorMachine])
+@pytest.mark.parametrize("machine", [MirrorMachine, FaultyMirrorMachine, MortalEngineMachine, SettlingMirrorMachine])
 def test_once_quiet_the_collection_is_the_folder_for_hours(machine: type[MirrorMachine]) -> None:
     """CLIPWATCH_SOAK_EXAMPLES (2000 of each kind) sets how long."""
     examples = int(os.environ.get("CLIPWATCH_SOAK_EXAMPLES", "2000"))

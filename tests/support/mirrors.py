@@ -212,6 +212,8 @@ class Bench:
     encoder: Any = None
     decoder: Callable[[Callable[[str], bool]], Decoder] | None = None
     told: Told = field(default_factory=Told)
+    more: Mapping[str, Path] = field(default_factory=dict)
+    """Other watched folders by name, with the same settings but for `max_images`."""
     mirror: Mirror | None = None
     inferences: int = 0
 
@@ -234,8 +236,10 @@ class Bench:
         return self.mirror
 
     def _config(self) -> Config:
+        first = replace(self.watch, path=str(self.folder))
+        more = (replace(first, name=name, path=str(path), max_images=0) for name, path in self.more.items())
         return Config(
-            watch=(replace(self.watch, path=str(self.folder)),),
+            watch=(first, *more),
             store=StoreConfig(collection="the-store-knows"),
             batch=self.batch,
             limits=self.limits,
@@ -295,10 +299,10 @@ class Bench:
         finally:
             self.stop()
 
-    def touch(self, *names: str | bytes) -> None:
+    def touch(self, *names: str | bytes, folder: str = "") -> None:
         """Say, as a watcher would, that something happened to these paths."""
         for name in names:
-            self.now.inbox.post(self.one.name, os.fsencode(name))
+            self.now.inbox.post(folder or self.one.name, os.fsencode(name))
 
     def touch_tree(self, directory: str | bytes) -> None:
         """Say, as a watcher would, that something happened below this directory."""
@@ -306,15 +310,16 @@ class Bench:
 
     def assert_exact(self) -> None:
         """Collection == folder, and nothing silent."""
-        assert_exact(
-            self.folder,
-            self.store,
-            encoder=self.encoder or tiny_encoder(),
-            name=self.watch.name,
-            max_images=self.watch.max_images,
-        )
-        if self.mirror is not None:
-            assert_counts(self.now, self.folder, max_images=self.watch.max_images)
+        encoder = self.encoder or tiny_encoder()
+        for name, folder, most in self._folders():
+            assert_exact(folder, self.store, encoder=encoder, name=name, max_images=most)
+            if self.mirror is not None:
+                assert_counts(self.mirror.folders[name], folder, max_images=most)
+
+    def _folders(self) -> Iterator[tuple[str, Path, int]]:
+        yield self.watch.name, self.folder, self.watch.max_images
+        for name, folder in self.more.items():
+            yield name, folder, 0
 
     def paths(self) -> set[bytes]:
         """Of all points under the folder's name."""
@@ -451,6 +456,12 @@ def candidates(folder: Path) -> list[bytes]:
     return found
 
 
+def regular_candidates(folder: Path) -> list[bytes]:
+    """Those that are files, by path."""
+    root = os.fsencode(folder)
+    return sorted(below for below in candidates(folder) if os.path.isfile(os.path.join(root, below)))
+
+
 def true_images(folder: Path) -> dict[bytes, Truth]:
     """The candidates that are a picture by what Pillow makes of them."""
     found: dict[bytes, Truth] = {}
@@ -486,7 +497,8 @@ def assert_exact(folder: Path, store: Store, *, encoder: Any, name: str = FOLDER
     """Exactly one point for each picture, of its present content and by this model, and no other under *name*."""
     images = true_images(folder)
     if max_images:
-        images = {path: images[path] for path in sorted(images)[:max_images]}
+        first = set(regular_candidates(folder)[:max_images])
+        images = {path: truth for path, truth in images.items() if path in first}
     wanted = {uuid_text(point_uuid(name, path)): truth for path, truth in images.items()}
     stored: Mapping[str, StoredPoint] = {
         point.id: point for point in store.points(vectors=True) if point.payload.get("folder") == name
@@ -520,14 +532,14 @@ def _true_vector(data: bytes, encoder: Any) -> Any:
     return encoder.encode([np.asarray(prepared.image)])[0]
 
 
-def assert_counts(mirror: Mirror, folder: Path, *, max_images: int = 0) -> None:
+def assert_counts(one: FolderMirror, folder: Path, *, max_images: int = 0) -> None:
     """Nothing silent: each candidate on the disk has a point or was rejected; a held point is one without an image."""
-    on_disk = len(candidates(folder)[: max_images or None])
-    for one in mirror.folders.values():
-        if one.available:
-            said = f"{on_disk} on disk: {one.images} images, {one.points} points, {one.rejected_images} rejected"
-            assert one.images == on_disk, said
-            assert on_disk + one.deletes.held == one.points + one.rejected_images, said
+    regular, everything = regular_candidates(folder), candidates(folder)
+    on_disk = len(everything) - len(regular) + len(regular[: max_images or None])
+    if one.available:
+        said = f"{on_disk} on disk: {one.images} images, {one.points} points, {one.rejected_images} rejected"
+        assert one.images == on_disk, said
+        assert on_disk + one.deletes.held == one.points + one.rejected_images, said
 
 
 def names(paths: Iterable[bytes]) -> list[str]:

@@ -81,10 +81,20 @@ class HastyClock:
 @functools.cache
 def shared_engine() -> Engine:
     """The engine of this test process; it ends with it. For tests that leave it alive and well."""
+    return _engine_of_this_process(listen="127.0.0.1:0", api_key=API_KEY)
+
+
+@functools.cache
+def mortal_engine() -> Engine:
+    """Another one, for tests that kill it; whoever comes next asks it with `ensure_running`."""
+    return _engine_of_this_process()
+
+
+def _engine_of_this_process(**options: str) -> Engine:
     # Memory, where there is such a file system: flushes to a busy disk are most of a test's time.
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     directory = tempfile.TemporaryDirectory(prefix="clipwatch-engine-", dir=memory)
-    engine = Engine(Path(directory.name) / "store", logger=Told(), listen="127.0.0.1:0", api_key=API_KEY)
+    engine = Engine(Path(directory.name) / "store", logger=Told(), **options)
     engine.start()
 
     def end() -> None:

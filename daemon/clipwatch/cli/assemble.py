@@ -114,13 +114,14 @@ class Parts:
         """The collection, with retries."""
         if self._store is None:
             from clipwatch.store.open import open_store
-            from clipwatch.store.rebuild import Rebuild
-            from clipwatch.store.retry import RetryingStore
 
             config, context = self._context.config, self._context
             key = api_key(config.store, os.environ)
             make_state_directory(context.state)
             inner = open_store(config.store, api_key=key, runtime=context.state, logger=context.logger, stop=self._stop)
+            from clipwatch.store.rebuild import Rebuild
+            from clipwatch.store.retry import RetryingStore
+
             self._requests = inner.requests
             self._rebuild = Rebuild(
                 inner,

@@ -113,6 +113,8 @@ class Engine:
         self._stop = stop or threading.Event()
         self._guard = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._launched: tuple[subprocess.Popen[bytes], float] | None = None
+        """One that has not answered yet, and since when it lives."""
         self._output: threading.Thread | None = None
         self._last_lines: deque[str] = deque(maxlen=20)
         self._socket_path: Path | None = None
@@ -133,27 +135,40 @@ class Engine:
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
-    def start(self) -> None:
-        """Return when the engine answers. Raises `LockHeld`, `ConfigError` or `StoreUnavailable`."""
+    def launch(self) -> None:
+        """Spawn it where none runs, and wait for nothing; for who has something to do until `start`.
+
+        Raises `ConfigError` or `StoreUnavailable`.
+        """
         with self._guard:
-            if self.pid is not None:
+            if self.pid is not None or self._launched is not None:
                 return
             self._give_up()
             self._closed = False
-            started = time.monotonic()
             if self._socket_path is None:
                 self._socket_path = self._choose_socket_path()
             self._make_directory(self._socket_path.parent)
-            process = self._spawn()
+            since = time.monotonic()
+            self._launched = self._spawn(), since
+
+    def start(self) -> None:
+        """Return when the engine answers. Raises `LockHeld`, `ConfigError` or `StoreUnavailable`."""
+        with self._guard:
+            self.launch()
+            if self._launched is None:
+                return
+            process, since = self._launched
             try:
                 told = self._first_line(process)
             except BaseException:
                 self._kill(process)
                 raise
+            finally:
+                self._launched = None
             self.listen_address = str(told.get("listen", ""))
             self._process = process
             self._silent_since = None
-            self._logger.info("engine.started", pid=process.pid, seconds=round(time.monotonic() - started, 3))
+            self._logger.info("engine.started", pid=process.pid, seconds=round(time.monotonic() - since, 3))
 
     def _choose_socket_path(self) -> Path:
         """Two stores may share *runtime*, so the name tells which one it is."""
@@ -304,8 +319,11 @@ class Engine:
         guarded = self._guard.acquire(timeout=_GUARD_SECONDS)
         try:
             process, self._process = self._process, None
+            launched, self._launched = self._launched, None
             if process is not None:
                 self._end(process)
+            if launched is not None:
+                self._kill(launched[0])
             if self._temporary is not None:
                 shutil.rmtree(self._temporary, ignore_errors=True)
                 self._temporary = self._socket_path = None

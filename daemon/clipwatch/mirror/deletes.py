@@ -170,10 +170,15 @@ class Deletes:
                 keys[point] = known.content
         leaving = Counter(keys.values())
         contents = list(leaving)
-        living = {
-            key for key, points in zip(contents, self._content_points(contents), strict=True) if points > leaving[key]
-        }
+        # A copy in another folder does not tell that somebody moved all of this one there.
+        content_points = ledger.content_points if self._is_everything(ledger) else self._content_points
+        living = {key for key, points in zip(contents, content_points(contents), strict=True) if points > leaving[key]}
         return {point for point, key in keys.items() if key in living}
+
+    def _is_everything(self, ledger: Ledger) -> bool:
+        """Whether no file is left of those that there were before."""
+        before = len(ledger) if self.holding.points_before is None else self.holding.points_before
+        return sum(not gone.rejected for gone in self.gone.values()) >= before
 
     def _known_of(self, ledger: Ledger, point: bytes) -> Known | None:
         if point not in self._known:

@@ -99,6 +99,11 @@ class Holding:
 
     # -- what there was before -----------------------------------------------------------------------
 
+    @property
+    def points_before(self) -> int | None:
+        """How many points there were when the loss was first seen; None where there is none."""
+        return self._before
+
     def look_begins(self, points: int) -> None:
         """A look begins, and there are *points*: what it misses will be missed of those."""
         self._at_look = min([points, *(before for before in (self._before, self._at_look) if before)]) or None

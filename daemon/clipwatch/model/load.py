@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -59,7 +58,6 @@ def load_encoder(
     if bundle is not None and bundle.known_answers and encoder.files.text is not None:
         as_written = replace(config, prompt="{}")
         check_known_answers(encoder, load_text_encoder(encoder, as_written), bundle.known_answers)
-    _return_freed_memory()
     return encoder
 
 
@@ -206,10 +204,3 @@ def _name(files: ModelFiles) -> str:
         return files.bundle.name
     folder = files.folder.resolve().name
     return files.vision.name if folder == "models" else f"{folder}/{files.vision.name}"
-
-
-def _return_freed_memory() -> None:
-    """Loading frees hundreds of megabytes in small pieces, which glibc would keep for the life of the process."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

@@ -11,6 +11,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 from clipwatch.errors import ModelError
 from clipwatch.model.engine import Array
 from clipwatch.model.graph import Port
+from clipwatch.model.memory import weights_apart
 from clipwatch.model.weights import Weights
 
 _CPU: Final = "CPUExecutionProvider"
@@ -54,7 +55,8 @@ class OnnxEngine:
         options.log_severity_level = 4
         providers = [provider] if provider == _CPU else [provider, _CPU]
         try:
-            self._session = onnxruntime.InferenceSession(weights.path, options, providers=providers)
+            with weights_apart():
+                self._session = onnxruntime.InferenceSession(weights.path, options, providers=providers)
         except _RUNTIME_ERRORS as error:
             raise _unloadable(weights, str(error)) from error
         weights.require_unchanged()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +35,7 @@ def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 class OpenVinoEngine:
-    """One compiled model, made from bytes; bfloat16 where the CPU has it, else float32."""
+    """One compiled model; nothing of it is read from disk again. bfloat16 where the CPU has it, else float32."""
 
     def __init__(self, weights: Weights, *, threads: int) -> None:
         """Raises `ModelError` where OpenVINO is not installed or cannot take the model."""
@@ -58,7 +57,7 @@ class OpenVinoEngine:
         }
         try:
             core = openvino.Core()
-            model = core.read_model(model=io.BytesIO(weights.content()))
+            model = core.read_model(weights.path)
             self.inputs: Sequence[Port] = tuple(_port(port) for port in model.inputs)
             self.outputs: Sequence[Port] = tuple(_port(port) for port in model.outputs)
             self._request = core.compile_model(model, "CPU", settings).create_infer_request()
@@ -66,6 +65,7 @@ class OpenVinoEngine:
             raise ModelError(
                 f"OpenVINO cannot load {weights.file}: {_last_line(error)}", hint='Set model.engine = "onnxruntime".'
             ) from error
+        weights.require_unchanged()
 
     @property
     def describe(self) -> Mapping[str, object]:

@@ -20,7 +20,6 @@ from clipwatch.errors import ModelError
 MAX_BYTES: Final = (1 << 31) - 1
 """A protobuf message, and so an ONNX file, cannot be larger."""
 
-_HASH_BYTES: Final = 1 << 20
 _LFS_POINTER: Final = b"version https://git-lfs"
 _REFETCH: Final = "Fetch it again, for example with `clipwatch model fetch`."
 
@@ -47,10 +46,8 @@ class Weights:
         # Closed with the last view of it: where it is no model, the frames of the error still hold some.
         content = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
         _require_model(file, content)
-        digest = hashlib.sha256()
-        for start in range(0, self.size_bytes, _HASH_BYTES):
-            digest.update(content[start : start + _HASH_BYTES])
-        self.sha256 = digest.hexdigest()
+        # In one go: after each piece it would have to wait for the interpreter, which others import with meanwhile.
+        self.sha256 = hashlib.sha256(content).hexdigest()
 
     @property
     def path(self) -> str:

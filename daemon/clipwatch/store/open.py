@@ -40,18 +40,19 @@ def _server(config: StoreConfig, api_key: str) -> QdrantStore:
 def _embedded(
     config: StoreConfig, api_key: str, runtime: Path, logger: Any, stop: threading.Event | None
 ) -> QdrantStore:
-    # The engine is spawned first: it loads while this process imports the client.
     from clipwatch.engine.process import Engine
 
     directory = config.url.removeprefix("embedded:")
     engine = Engine(
         Path(directory), logger=logger, runtime=runtime, listen=config.embedded_listen, api_key=api_key, stop=stop
     )
-    engine.start()
     try:
+        # It loads while this process imports the client.
+        engine.launch()
         from clipwatch.store.connect import socket_client
         from clipwatch.store.qdrant import QdrantStore
 
+        engine.start()
         client = socket_client(engine.socket_path, timeout_seconds=config.timeout_seconds, api_key=api_key)
         return QdrantStore(
             client,

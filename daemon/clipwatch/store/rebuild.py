@@ -13,10 +13,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from clipwatch.errors import CollectionMissing, ConfigError, StoreRejected
-from clipwatch.store.qdrant import QdrantStore
+
+if TYPE_CHECKING:
+    from clipwatch.store.qdrant import QdrantStore
 
 CURE: Final = (
     "Remove a folder that is watched no more with `clipwatch forget NAME`; else set store.collection to a new name, "

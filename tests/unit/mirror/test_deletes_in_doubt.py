@@ -237,6 +237,48 @@ def test_a_copy_of_what_is_gone_does_not_end_the_hold_of_everything_and_a_file_b
     b.assert_exact()
 
 
+def test_copies_in_another_folder_are_no_sign_that_all_of_this_one_was_moved_there(tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    second.mkdir()
+    with bench(tmp_path, more={"second": second}) as b:
+        mirrored(b, 20)
+        for name in sorted(b.folder.iterdir())[:10]:
+            shutil.copy(name, second)
+        b.look()
+        b.assert_exact()
+        away = b.folder.with_name("away")
+        b.folder.rename(away)
+        b.folder.mkdir()
+        b.look()
+        b.clock.jump(3)
+        b.quiet()
+        assert (held(b), b.now.counts.deleted) == (20, 0)
+        put(b.folder, "new.png", picture(99))
+        b.touch("new.png")
+        b.quiet()
+        assert (held(b), b.now.counts.deleted) == (20, 0)
+        (away / "new.png").write_bytes(picture(99))
+        shutil.rmtree(b.folder)
+        away.rename(b.folder)
+        b.look()
+        b.clock.jump(3)
+        b.quiet()
+        b.assert_exact()
+        assert b.inferences == 21
+
+
+def test_what_moves_to_another_folder_is_no_loss_while_some_stay(tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    second.mkdir()
+    with bench(tmp_path, more={"second": second}) as b:
+        mirrored(b, 100)
+        for path in sorted(b.folder.iterdir())[:99]:
+            path.rename(second / path.name)
+        b.look()
+        b.assert_exact()
+        assert (held(b), b.inferences) == (0, 100)
+
+
 def test_a_rename_and_a_delete_seen_at_once_are_not_held_for_long(b: Bench) -> None:
     mirrored(b, 3)
     (b.folder / "00000.png").rename(b.folder / "renamed.png")
