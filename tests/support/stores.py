@@ -90,11 +90,11 @@ def mortal_engine() -> Engine:
     return _engine_of_this_process()
 
 
-def _engine_of_this_process(**options: str) -> Engine:
+def _engine_of_this_process(*, listen: str = "", api_key: str = "") -> Engine:
     # Memory, where there is such a file system: flushes to a busy disk are most of a test's time.
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     directory = tempfile.TemporaryDirectory(prefix="clipwatch-engine-", dir=memory)
-    engine = Engine(Path(directory.name) / "store", logger=Told(), **options)
+    engine = Engine(Path(directory.name) / "store", logger=Told(), listen=listen, api_key=api_key)
     engine.start()
 
     def end() -> None:
