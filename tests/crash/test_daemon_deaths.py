@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from support.commands import Home, Running
+from support.commands import Home
 from support.folders import wait_until
 from support.mirrors import fill, put
 from support.onnx_models import save, vision_tower
+from support.processes import children, command_line, engine_of, is_alive
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -27,29 +28,6 @@ def _home(tmp_path: Path) -> Home:
     home = Home(tmp_path, {**settings, "CLIPWATCH_STORE__TIMEOUT_SECONDS": "5"})
     home.images.mkdir()
     return home
-
-
-def engine_of(daemon: Running) -> int:
-    """The pid of the daemon's engine."""
-    return next(pid for pid in children(daemon.process.pid) if "clipwatch.engine" in command_line(pid))
-
-
-def children(pid: int) -> list[int]:
-    return [int(word) for path in Path(f"/proc/{pid}/task").glob("*/children") for word in path.read_text().split()]
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
-    except OSError:
-        return ""
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture(name="writer")
@@ -83,7 +61,7 @@ def test_the_engine_killed_under_load_costs_nothing(home: Home, writer: threadin
         # SIGBUS: what a page that the disk does not give comes to.
         for number in (signal.SIGKILL, signal.SIGBUS, signal.SIGKILL):
             daemon.wait_for("batch.verified", len(daemon.events("batch.verified")) + 1)
-            os.kill(engine_of(daemon), number)
+            os.kill(engine_of(daemon.process.pid), number)
         writer.set()
         assert_exact(home)
         assert daemon.stop() == 0
@@ -93,7 +71,7 @@ def test_a_hung_engine_is_waited_for_and_all_is_well_when_it_goes_on(home: Home,
     fill(home.images, 20)
     with home.daemon() as daemon:
         daemon.wait_for("batch.verified")
-        engine = engine_of(daemon)
+        engine = engine_of(daemon.process.pid)
         os.kill(engine, signal.SIGSTOP)
         try:
             daemon.wait_for("store.unavailable")
@@ -124,7 +102,7 @@ def test_sigterm_while_the_engine_hangs_still_ends_in_time_and_leaves_nobody(hom
     with home.daemon() as daemon:
         daemon.wait_for("batch.stored")
         family = children(daemon.process.pid)
-        os.kill(engine_of(daemon), signal.SIGSTOP)
+        os.kill(engine_of(daemon.process.pid), signal.SIGSTOP)
         began = time.monotonic()
         try:
             assert daemon.stop() == 0
@@ -159,7 +137,7 @@ def test_the_state_directory_deleted_while_it_runs_costs_no_correctness(home: Ho
     with home.daemon() as daemon:
         daemon.wait_for("collection.counted")
         shutil.rmtree(home.path / "data/state")
-        os.kill(engine_of(daemon), signal.SIGKILL)
+        os.kill(engine_of(daemon.process.pid), signal.SIGKILL)
         (home.images / "00003.png").rename(home.images / "moved.png")
         put(home.images, "bad2.png", b"no picture")
         daemon.wait_for("image.rejected", 2)

@@ -22,6 +22,7 @@ from clipwatch.errors import FileRejected, RejectReason
 from clipwatch.image.pool import DecodePool, DecodeSettings
 from clipwatch.records import DecodedImage, Preprocessing
 from support import pictures
+from support.processes import is_alive
 
 SETTINGS = DecodeSettings.from_config(Preprocessing(), ImageConfig(), LimitsConfig())
 
@@ -50,14 +51,6 @@ def _small(tmp_path: Path) -> Path:
 
 def decodes(pool: DecodePool, path: Path) -> bool:
     return isinstance(pool.submit(pictures.opened_file(path)).result(60), DecodedImage)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:  # noqa: PTH123
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])

@@ -25,7 +25,8 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from clipwatch.engine.files import allocated_bytes, take_lock
 from clipwatch.engine.process import Engine
 from clipwatch.errors import LockHeld
-from support.engines import Notes, client_of, running_engine
+from support.engines import BATCH, WIDTH, Notes, batch, client_of, running_engine
+from support.processes import is_alive
 from support.small_disk import small_disk
 
 pytestmark = pytest.mark.filterwarnings(
@@ -34,22 +35,10 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed <socket.socket:ResourceWarning",
 )
 NAME = "images"
-BATCH = 25
-WIDTH = 16
 
 
 def create(client: QdrantClient, width: int = WIDTH) -> None:
     client.create_collection(NAME, models.VectorParams(size=width, distance=models.Distance.COSINE))
-
-
-def batch(number: int, generation: int) -> list[models.PointStruct]:
-    """25 points whose vector and payload both tell the generation."""
-    return [
-        models.PointStruct(
-            id=number * BATCH + n, vector=[1.0, float(generation)] + [0.0] * (WIDTH - 2), payload={"g": generation}
-        )
-        for n in range(BATCH)
-    ]
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -58,15 +47,6 @@ def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
         tick.wait(0.02)
-
-
-def alive(pid: int) -> bool:
-    """A zombie is dead."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stream:  # noqa: PTH123
-            return stream.read().rpartition(b")")[2].split()[0] != b"Z"
-    except FileNotFoundError:
-        return False
 
 
 def shard_of(directory: Path) -> Path:
@@ -119,7 +99,7 @@ def test_a_kill_while_a_collection_is_made_leaves_all_or_nothing(tmp_path: Path)
             with contextlib.suppress(ResponseHandlingException):
                 create(client)
             killer.join()
-            wait_until(lambda pid=victim: not alive(pid))  # type: ignore[misc]
+            wait_until(lambda pid=victim: not is_alive(pid))  # type: ignore[misc]
             assert engine.ensure_running()
             if not client.collection_exists(NAME):
                 create(client)
@@ -189,7 +169,7 @@ def test_an_orphan_ends_when_its_parent_is_killed_and_the_next_daemon_waits_for_
         parent.kill()
         with running_engine(tmp_path / "store") as engine:
             assert engine.pid != orphan
-            wait_until(lambda: not alive(orphan))
+            wait_until(lambda: not is_alive(orphan))
 
 
 def test_signals_to_the_group_do_not_end_it_and_closing_does(tmp_path: Path) -> None:
@@ -205,7 +185,7 @@ def test_signals_to_the_group_do_not_end_it_and_closing_does(tmp_path: Path) -> 
         assert engine.pid == pid
         socket_path = engine.socket_path
         engine.close()
-        assert not alive(pid)
+        assert not is_alive(pid)
         assert not socket_path.exists()
         assert not engine.ensure_running()
     assert [event for _, event, _ in notes.entries] == ["engine.started"]
@@ -311,7 +291,7 @@ def test_a_hung_engine_is_replaced(tmp_path: Path) -> None:
         os.kill(hung, signal.SIGSTOP)
         assert not engine.ensure_running()
         assert engine.ensure_running()
-        assert not alive(hung)
+        assert not is_alive(hung)
         assert not engine.ensure_running()
 
 

@@ -15,24 +15,15 @@ from qdrant_client import QdrantClient, models
 
 from clipwatch.engine.process import Engine
 from support.commands import Home
-from support.engines import client_of, running_engine
+from support.engines import BATCH, WIDTH, batch, client_of, running_engine
 from support.folders import wait_until, write_image
 from support.power import cut_power, mounted, new_disk
+from support.processes import engine_of
 
 pytestmark = pytest.mark.slow
-NAME, BATCH, WIDTH, BATCHES = "images", 25, 16, 8
+NAME, BATCHES = "images", 8
 RESERVE_BYTES = 16 << 20
 CUTS = 4
-
-
-def batch(number: int, generation: int) -> list[models.PointStruct]:
-    """25 points whose vector and payload both tell the generation."""
-    return [
-        models.PointStruct(
-            id=number * BATCH + n, vector=[1.0, float(generation)] + [0.0] * (WIDTH - 2), payload={"g": generation}
-        )
-        for n in range(BATCH)
-    ]
 
 
 def generation_of(client: QdrantClient, number: int) -> int:
@@ -141,12 +132,3 @@ def test_after_a_cut_the_next_start_does_only_what_was_not_acknowledged(tmp_path
         assert answer["embedded"] <= images - kept
         assert answer["embedded"] + answer["unchanged"] == images
         assert home.json("verify")["exact"] is True
-
-
-def engine_of(daemon: int) -> int:
-    """The process id of a daemon's engine."""
-    for task in Path(f"/proc/{daemon}/task").iterdir():
-        for child in (task / "children").read_text(encoding="ascii").split():
-            if b"clipwatch.engine" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return int(child)
-    raise AssertionError("the daemon has no engine")

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from qdrant_client import QdrantClient
+from qdrant_client import QdrantClient, models
 
 from clipwatch.engine.process import Engine
+
+BATCH = 25
+WIDTH = 16
 
 
 class Notes:
@@ -71,3 +74,13 @@ def tcp_client_of(engine: Engine, api_key: str) -> Iterator[QdrantClient]:
         yield client
     finally:
         client.close()
+
+
+def batch(number: int, generation: int) -> list[models.PointStruct]:
+    """The points of one batch; vector and payload both tell the generation."""
+    return [
+        models.PointStruct(
+            id=number * BATCH + n, vector=[1.0, float(generation)] + [0.0] * (WIDTH - 2), payload={"g": generation}
+        )
+        for n in range(BATCH)
+    ]

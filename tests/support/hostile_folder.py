@@ -8,13 +8,13 @@ import select
 import socket
 import stat
 import struct
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from clipwatch.errors import RejectReason
 from support import pictures
+from support.processes import children
 
 NAMES = (
     b"escape\x1b[2J\x1b]0;title\x07.jpg",
@@ -157,11 +157,6 @@ class Peaks:
             f"{name}: {size / 2**20:.0f} MB"
             for name, size in (("daemon", self.itself), ("worst worker", worst), ("engine", self.engine))
         )
-
-
-def children(pid: int) -> list[int]:
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(word) for word in listed.stdout.split()]
 
 
 def peak_bytes(pid: int) -> int:

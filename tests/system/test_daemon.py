@@ -6,32 +6,19 @@ import os
 import shutil
 import signal
 import stat
-import subprocess
-from pathlib import Path
 
 import pytest
 
 from support.commands import SAMPLES, Home
 from support.engines import running_engine
 from support.folders import wait_until
+from support.processes import children, is_alive
 from support.terminal import watched_on_a_terminal
 
 pytestmark = pytest.mark.slow
 
 STATUS_KEYS = {"state", "images", "points", "pending", "rejected", "ignored", "held", "model", "store", "watch"}
 """Those that programs rely on."""
-
-
-def _children(pid: int) -> list[int]:
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(word) for word in listed.stdout.split()]
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_changes_are_followed_and_questions_answered_while_it_runs(home: Home) -> None:
@@ -114,12 +101,12 @@ def test_sigterm_ends_it_within_ten_seconds_and_loses_nothing(home: Home) -> Non
 
 def test_sigterm_while_it_waits_to_start_ends_it_at_once_and_leaves_nobody(home: Home) -> None:
     with running_engine(home.path / "data" / "store"), home.daemon(until="daemon.started") as daemon:
-        wait_until(lambda: _children(daemon.process.pid), 30)
-        children = _children(daemon.process.pid)
+        wait_until(lambda: children(daemon.process.pid), 30)
+        family = children(daemon.process.pid)
         assert daemon.process.poll() is None
         daemon.process.send_signal(signal.SIGTERM)
         assert daemon.process.wait(5) == 0
-        assert not any(_alive(pid) for pid in children)
+        assert not any(is_alive(pid) for pid in family)
         assert [line["event"] for line in daemon.events()][-1] == "daemon.stopped"
     assert not (home.path / "data" / "state" / "control.sock").exists()
 
@@ -128,11 +115,11 @@ def test_a_killed_daemon_leaves_no_process_behind_and_the_next_one_starts(home: 
     home.add_samples()
     with home.daemon() as daemon:
         daemon.wait_for("batch.verified")
-        children = _children(daemon.process.pid)
-        assert children
+        family = children(daemon.process.pid)
+        assert family
         daemon.process.kill()
         daemon.process.wait(10)
-        wait_until(lambda: not any(_alive(pid) for pid in children), 15)
+        wait_until(lambda: not any(is_alive(pid) for pid in family), 15)
     with home.daemon() as daemon:
         assert home.wait_exact()["points"] == 12
         assert daemon.stop() == 0
