@@ -24,6 +24,7 @@ from clipwatch.errors import (
 )
 from clipwatch.folder.inbox import Dirty, Inbox
 from clipwatch.folder.opened import open_file
+from clipwatch.memory import give_back
 from clipwatch.mirror.deletes import Gone
 from clipwatch.mirror.folder_mirror import FolderMirror
 from clipwatch.mirror.jobs import Lane, Mailbox
@@ -275,6 +276,7 @@ class Mirror:
         started = self._clock.monotonic()
         ledger = Ledger(name, self.encoder.fingerprint)
         ledger.load(self._until_stopped(self.store.ledger(name)))
+        give_back()
         self._logger.debug(
             "ledger.read", folder=name, points=len(ledger), seconds=round(self._clock.monotonic() - started, 4)
         )

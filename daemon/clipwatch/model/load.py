@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from clipwatch.config import ModelConfig
 from clipwatch.errors import ModelError
+from clipwatch.memory import give_back
 from clipwatch.model import openvino
 from clipwatch.model.contract import Matrix
 from clipwatch.model.cores import usable_cores
@@ -58,6 +59,7 @@ def load_encoder(
     if bundle is not None and bundle.known_answers and encoder.files.text is not None:
         as_written = replace(config, prompt="{}")
         check_known_answers(encoder, load_text_encoder(encoder, as_written), bundle.known_answers)
+    give_back()
     return encoder
 
 

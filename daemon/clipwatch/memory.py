@@ -1,4 +1,4 @@
-"""What glibc is told around the making of a session (mallopt(3)); nothing where the C library is another one."""
+"""What glibc is told about memory (mallopt(3), malloc_trim(3)); nothing where the C library is another one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _LOADING_BYTES: Final = 256 * 1024
 """Smaller than any matrix of weights that counts."""
-_RUNNING_BYTES: Final = 32 * 1024 * 1024
-"""The largest that glibc takes on its own."""
+_RUNNING_BYTES: Final = 16 * 1024 * 1024
+"""Larger than what a batch's layers ask for."""
 
 
 @contextlib.contextmanager
@@ -23,14 +23,21 @@ def weights_apart() -> Iterator[None]:
     the whole program is twice the model. A batch asks for the same blocks again and again; to have them from
     the kernel each time would cost some per cent.
     """
-    libc = ctypes.CDLL(None)
-    if not hasattr(libc, "mallopt"):
-        yield
-        return
-    libc.mallopt(_M_MMAP_THRESHOLD, _LOADING_BYTES)
+    _tell("mallopt", _M_MMAP_THRESHOLD, _LOADING_BYTES)
     try:
         yield
     finally:
-        libc.mallopt(_M_MMAP_THRESHOLD, _RUNNING_BYTES)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2 * _RUNNING_BYTES)
-        libc.malloc_trim(0)
+        _tell("mallopt", _M_MMAP_THRESHOLD, _RUNNING_BYTES)
+        _tell("mallopt", _M_TRIM_THRESHOLD, 2 * _RUNNING_BYTES)
+        give_back()
+
+
+def give_back() -> None:
+    """Return what was freed. After work that is done once in a while glibc would keep it while the process lives."""
+    _tell("malloc_trim", 0)
+
+
+def _tell(function: str, *values: int) -> None:
+    told = getattr(ctypes.CDLL(None), function, None)
+    if told is not None:
+        told(*values)
