@@ -35,7 +35,7 @@ def test_a_session_is_made_without_holding_its_weights_twice(tmp_path: Path) -> 
     done = subprocess.run(
         [sys.executable, "-c", MAKES_ONE, str(file)], capture_output=True, text=True, timeout=60, check=True
     )
-    assert float(done.stdout) < 1.45, "of the weights' size, at the worst moment; 1.6 to 1.8 where glibc keeps what was freed"
+    assert float(done.stdout) < 1.45, "times the weights; 1.6 to 1.8 where glibc keeps what was freed"
 
 
 @pytest.mark.parametrize("rows", [1, 2, 9, 10, 25])
