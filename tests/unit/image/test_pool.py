@@ -303,7 +303,7 @@ def test_two_thousand_pictures_leave_no_descriptor_behind(make_pool: MakePool, t
     workers = [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
     for _ in range(20):
         wait([pool.submit(pictures.opened_file(paths[i % 3])) for i in range(100)])
-    assert open_descriptors() == before
+    assert open_descriptors() <= before, "fewer, where what another test left behind was collected meanwhile"
     assert pool.pids == pids
     assert [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids] == workers
 
