@@ -21,6 +21,7 @@ from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
 from clipwatch.folder.watch import POLL_SECONDS, FolderWatch, WatchState
 from support.folders import HandClock, LogBook, opened_root, wait_until, watch_threads, write_image
+from support.processes import open_descriptors
 from support.small_disk import small_disk
 
 SUPERVISED_EVERY = 5.0
@@ -200,11 +201,11 @@ def test_a_folder_that_would_take_most_watches_of_the_machine_is_polled(
     for i in range(20):
         (folder / f"d{i}").mkdir()
     monkeypatch.setattr(by_watchdog, "limit_of", lambda _: 20)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     bench.watch.start()
     assert bench.watch.state.backend == "polling"
     assert "max_user_watches" in bench.watch.state.reason
-    wait_until(lambda: len(os.listdir("/proc/self/fd")) == before)
+    wait_until(lambda: open_descriptors() == before)
 
 
 def test_a_folder_that_grows_past_the_limit_is_polled_from_then_on(

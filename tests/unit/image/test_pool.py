@@ -30,6 +30,7 @@ from clipwatch.image.pool import DecodePool, DecodeSettings
 from clipwatch.image.preprocess import prepare
 from clipwatch.records import DecodedImage, KnownContent, Preprocessing
 from support import pictures
+from support.processes import open_descriptors
 
 SETTINGS = DecodeSettings.from_config(Preprocessing(), ImageConfig(), LimitsConfig())
 MakePool = Callable[..., DecodePool]
@@ -67,10 +68,6 @@ def refusal(pool: DecodePool, path: Path) -> RejectReason:
     with pytest.raises(FileRejected) as caught:
         pool.submit(pictures.opened_file(path)).result(60)
     return caught.value.reason
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd"))
 
 
 def test_each_photograph_comes_back_as_itself(make_pool: MakePool) -> None:
@@ -303,7 +300,7 @@ def test_two_thousand_pictures_leave_no_descriptor_behind(make_pool: MakePool, t
     workers = [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
     for _ in range(20):
         wait([pool.submit(pictures.opened_file(paths[i % 3])) for i in range(100)])
-    assert open_descriptors() <= before, "fewer, where what another test left behind was collected meanwhile"
+    assert open_descriptors() == before
     assert pool.pids == pids
     assert [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids] == workers
 

@@ -12,6 +12,7 @@ from clipwatch.config import WatchConfig
 from clipwatch.records import point_uuid, uuid_text
 from clipwatch.service.http_files import OpenImage, image_opener, wanted_range
 from support.pictures import small_jpeg, small_png
+from support.processes import open_descriptors
 
 
 class Collection:
@@ -55,9 +56,9 @@ def show(collection: Collection, folder: Path) -> Iterator[Callable[[str], bytes
         finally:
             image.close()
 
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     yield shown
-    assert len(os.listdir("/proc/self/fd")) == before, "a descriptor was left open"
+    assert open_descriptors() == before, "a descriptor was left open"
 
 
 def test_a_named_picture_is_opened_below_its_folder(
