@@ -12,7 +12,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +25,7 @@ from clipwatch.engine.files import allocated_bytes, take_lock
 from clipwatch.engine.process import Engine
 from clipwatch.errors import LockHeld
 from support.engines import BATCH, WIDTH, Notes, batch, client_of, running_engine
+from support.folders import wait_until
 from support.processes import is_alive
 from support.small_disk import small_disk
 
@@ -39,14 +39,6 @@ NAME = "images"
 
 def create(client: QdrantClient, width: int = WIDTH) -> None:
     client.create_collection(NAME, models.VectorParams(size=width, distance=models.Distance.COSINE))
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    tick = threading.Event()
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        tick.wait(0.02)
 
 
 def shard_of(directory: Path) -> Path:

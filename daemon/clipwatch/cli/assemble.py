@@ -119,6 +119,7 @@ class Parts:
             key = api_key(config.store, os.environ)
             make_state_directory(context.state)
             inner = open_store(config.store, api_key=key, runtime=context.state, logger=context.logger, stop=self._stop)
+            # Not before the engine is launched: they bring numpy.
             from clipwatch.store.rebuild import Rebuild
             from clipwatch.store.retry import RetryingStore
 

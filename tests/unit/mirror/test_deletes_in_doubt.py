@@ -18,12 +18,6 @@ from clipwatch.mirror.folder_mirror import FolderMirror
 from support.mirrors import HOUR, Bench, bench, fill, picture, put, run_until
 
 
-@pytest.fixture(name="b")
-def _b(tmp_path: Path) -> Iterator[Bench]:
-    with bench(tmp_path) as made:
-        yield made
-
-
 def mirrored(b: Bench, number: int) -> None:
     fill(b.folder, number)
     b.start()
@@ -36,6 +30,26 @@ def remove(b: Bench, first: int, last: int) -> list[str]:
     for name in names:
         (b.folder / name).unlink()
     return names
+
+
+def another_disk_is_in_its_place(b: Bench) -> Path:
+    """An empty one, and taken for what it is; where the old one went."""
+    away = b.folder.with_name("away")
+    b.folder.rename(away)
+    b.folder.mkdir()
+    b.look()
+    b.clock.jump(3)
+    b.quiet()
+    return away
+
+
+@pytest.fixture(name="two")
+def _two(tmp_path: Path) -> Iterator[Bench]:
+    """A mirror of two folders; the other one is `second`."""
+    second = tmp_path / "second"
+    second.mkdir()
+    with bench(tmp_path, more={"second": second}) as made:
+        yield made
 
 
 def held(b: Bench) -> int:
@@ -209,12 +223,7 @@ def test_a_hold_ends_when_its_cause_does(b: Bench) -> None:
 
 def test_a_copy_of_what_is_gone_does_not_end_the_hold_of_everything_and_a_file_back_at_its_path_does(b: Bench) -> None:
     mirrored(b, 20)
-    away = b.folder.with_name("away")
-    b.folder.rename(away)
-    b.folder.mkdir()
-    b.look()
-    b.clock.jump(3)
-    b.quiet()
+    away = another_disk_is_in_its_place(b)
     assert held(b) == 20
     put(b.folder, "new.png", picture(99))
     b.touch("new.png")
@@ -237,46 +246,37 @@ def test_a_copy_of_what_is_gone_does_not_end_the_hold_of_everything_and_a_file_b
     b.assert_exact()
 
 
-def test_copies_in_another_folder_are_no_sign_that_all_of_this_one_was_moved_there(tmp_path: Path) -> None:
-    second = tmp_path / "second"
-    second.mkdir()
-    with bench(tmp_path, more={"second": second}) as b:
-        mirrored(b, 20)
-        for name in sorted(b.folder.iterdir())[:10]:
-            shutil.copy(name, second)
-        b.look()
-        b.assert_exact()
-        away = b.folder.with_name("away")
-        b.folder.rename(away)
-        b.folder.mkdir()
-        b.look()
-        b.clock.jump(3)
-        b.quiet()
-        assert (held(b), b.now.counts.deleted) == (20, 0)
-        put(b.folder, "new.png", picture(99))
-        b.touch("new.png")
-        b.quiet()
-        assert (held(b), b.now.counts.deleted) == (20, 0)
-        (away / "new.png").write_bytes(picture(99))
-        shutil.rmtree(b.folder)
-        away.rename(b.folder)
-        b.look()
-        b.clock.jump(3)
-        b.quiet()
-        b.assert_exact()
-        assert b.inferences == 21
+def test_copies_in_another_folder_are_no_sign_that_all_of_this_one_was_moved_there(two: Bench) -> None:
+    b, second = two, two.more["second"]
+    mirrored(b, 20)
+    for name in sorted(b.folder.iterdir())[:10]:
+        shutil.copy(name, second)
+    b.look()
+    b.assert_exact()
+    away = another_disk_is_in_its_place(b)
+    assert (held(b), b.now.counts.deleted) == (20, 0)
+    put(b.folder, "new.png", picture(99))
+    b.touch("new.png")
+    b.quiet()
+    assert (held(b), b.now.counts.deleted) == (20, 0)
+    (away / "new.png").write_bytes(picture(99))
+    shutil.rmtree(b.folder)
+    away.rename(b.folder)
+    b.look()
+    b.clock.jump(3)
+    b.quiet()
+    b.assert_exact()
+    assert b.inferences == 21
 
 
-def test_what_moves_to_another_folder_is_no_loss_while_some_stay(tmp_path: Path) -> None:
-    second = tmp_path / "second"
-    second.mkdir()
-    with bench(tmp_path, more={"second": second}) as b:
-        mirrored(b, 100)
-        for path in sorted(b.folder.iterdir())[:99]:
-            path.rename(second / path.name)
-        b.look()
-        b.assert_exact()
-        assert (held(b), b.inferences) == (0, 100)
+def test_what_moves_to_another_folder_is_no_loss_while_some_stay(two: Bench) -> None:
+    b, second = two, two.more["second"]
+    mirrored(b, 100)
+    for path in sorted(b.folder.iterdir())[:99]:
+        path.rename(second / path.name)
+    b.look()
+    b.assert_exact()
+    assert (held(b), b.inferences) == (0, 100)
 
 
 def test_a_rename_and_a_delete_seen_at_once_are_not_held_for_long(b: Bench) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,6 @@ from support.mirrors import (
     tiny_encoder,
 )
 from support.stores import sample_point
-
-
-@pytest.fixture(name="b")
-def _b(tmp_path: Path) -> Iterator[Bench]:
-    with bench(tmp_path) as made:
-        yield made
 
 
 def mirrored(b: Bench, number: int = 4) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,12 +22,6 @@ from support.mirrors import (
     shared_decoder,
     tiny_encoder,
 )
-
-
-@pytest.fixture(name="b")
-def _b(tmp_path: Path) -> Iterator[Bench]:
-    with bench(tmp_path, watch=WatchConfig(settle_seconds=0.0)) as made:
-        yield made
 
 
 def test_files_that_wait_or_are_in_hand_go_on(b: Bench) -> None:

@@ -476,12 +476,6 @@ def test_stopping_takes_no_new_work_and_finishes_what_is_in_hand(b: Bench) -> No
     assert b.store.count("images") == stored, "what was acknowledged is there, and nothing is half done"
 
 
-@pytest.fixture(name="b")
-def _b(tmp_path: Path) -> Iterator[Bench]:
-    with bench(tmp_path) as made:
-        yield made
-
-
 def test_the_reasons_of_planned_work(b: Bench) -> None:
     fill(b.folder, 2)
     seen: list[Reason] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,7 @@ from clipwatch.mirror.notebook import read_rejections
 from clipwatch.mirror.verify import verify
 from clipwatch.records import Point, point_uuid, uuid_text
 from clipwatch.store.contract import Refusal
-from support.mirrors import Bench, bench, fill, picture, put, shared_decoder, tiny_encoder
-
-
-@pytest.fixture(name="b")
-def _b(tmp_path: Path) -> Iterator[Bench]:
-    with bench(tmp_path) as made:
-        yield made
+from support.mirrors import Bench, fill, picture, put, shared_decoder, tiny_encoder
 
 
 def watched(b: Bench) -> WatchConfig:
