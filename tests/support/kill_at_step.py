@@ -27,6 +27,8 @@ STEPS = {
         "_take_vectors",
         "_refresh",
         "_store_and_verify",
+        "_put",
+        "_take_stored",
         "_take_written",
     ),
     "clipwatch.mirror.ledger:Ledger": ("load", "begin_look", "put", "remove"),

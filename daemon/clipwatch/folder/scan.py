@@ -8,12 +8,13 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 from typing import Final
 
 from clipwatch.folder.beneath import ABSENT, file_stat, is_regular, open_beneath, spelled_truly
+from clipwatch.folder.files import Files
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
 from clipwatch.records import FileStat
@@ -32,7 +33,7 @@ class Listing:
     """
 
     directory: bytes
-    files: tuple[tuple[bytes, FileStat], ...] = ()
+    files: Files = field(default_factory=Files)
     ignored: int = 0
     unreadable: str = ""
     not_regular: tuple[bytes, ...] = ()
@@ -138,7 +139,7 @@ class _Walk:
     def _take(self, entries: list[os.DirEntry[str]], part: _Part) -> None:
         # Runs once for every file of every look: names are bound and the usual case comes first.
         is_ignored, is_image_name = self._rules.is_ignored, self._rules.is_image_name
-        encode, prefix, append = os.fsencode, part.prefix, part.files.append
+        encode, prefix, add = os.fsencode, part.prefix, part.files.add
         for entry in entries:
             name = encode(entry.name)
             try:
@@ -147,7 +148,7 @@ class _Walk:
                 elif not entry.is_file(follow_symlinks=False):
                     self._take_other(entry, name, part)
                 elif is_image_name(name):
-                    append((prefix + name, file_stat(entry.stat(follow_symlinks=False))))
+                    add(prefix + name, entry.stat(follow_symlinks=False))
                 else:
                     part.ignored += 1
             except FileNotFoundError:
@@ -177,7 +178,7 @@ class _Walk:
         else:
             status = entry.stat(follow_symlinks=followed)
             if is_regular(status):
-                part.files.append((path, file_stat(status)))
+                part.files.add(path, status)
             else:
                 part.not_regular.append(path)
 
@@ -190,13 +191,13 @@ class _Part:
     def __init__(self, directory: bytes) -> None:
         self.directory = directory
         self.prefix = directory + b"/" if directory else b""
-        self.files: list[tuple[bytes, FileStat]] = []
+        self.files = Files()
         self.not_regular: list[bytes] = []
         self.ignored = 0
         self.unreadable = ""
 
     def listing(self) -> Listing:
-        return Listing(self.directory, tuple(self.files), self.ignored, self.unreadable, tuple(self.not_regular))
+        return Listing(self.directory, self.files, self.ignored, self.unreadable, tuple(self.not_regular))
 
 
 def look(root: Root, rules: FileRules, path: bytes, follow_symlinks: bool) -> FileStat | Absence:

@@ -9,6 +9,7 @@ from typing import Final
 
 from clipwatch.config import WatchConfig
 from clipwatch.errors import CollectionMissing
+from clipwatch.folder.files import Files
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
 from clipwatch.folder.scan import walk
@@ -19,8 +20,6 @@ from clipwatch.records import FileStat, Reason, path_text, point_uuid, uuid_text
 from clipwatch.store.contract import Store
 
 PATHS_PER_READ: Final = 1000
-
-Files = Sequence[tuple[bytes, FileStat]]
 
 
 @dataclass(slots=True)
@@ -90,7 +89,7 @@ def _judge_unseen(root: Root, difference: Difference, store: Store, points: Sequ
             back.append((own, found))
         elif not is_below(own, difference.unreadable):
             difference.unreachable.append(own)
-    difference.take(back)
+    difference.take(Files(back))
 
 
 def listed(root: Root, watch: WatchConfig, difference: Difference) -> Iterator[Files]:
@@ -107,4 +106,4 @@ def listed(root: Root, watch: WatchConfig, difference: Difference) -> Iterator[F
             yield listing.files
     if watch.max_images:
         first = cut_to_first(everything, watch.max_images)
-        yield [(path, stat) for path, stat in everything.items() if path in first]
+        yield Files((path, stat) for path, stat in everything.items() if path in first)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from clipwatch.clock import Clock, Moment
 from clipwatch.config import LimitsConfig, WatchConfig
 from clipwatch.errors import FolderUnavailable, LockHeld, RejectReason
+from clipwatch.folder.files import Files
 from clipwatch.folder.mounts import silent_file_system
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
@@ -349,14 +350,14 @@ class FolderMirror:
         self.deletes.holding.look_ended()
         self.deletes.holding.agree(self._look_started_at)
 
-    def _chunks(self, counts: LookCounts, met_rejected: set[bytes]) -> Iterator[Sequence[tuple[bytes, FileStat]]]:
+    def _chunks(self, counts: LookCounts, met_rejected: set[bytes]) -> Iterator[Files]:
         """The files of the folder as the rules and `max_images` let them be, a directory or so at a time."""
         everything: dict[bytes, FileStat] = {}
         for listing in walk(self.root, self.rules, follow_symlinks=self.watch.follow_symlinks, stop=self._stop):
             self._note(listing, counts, met_rejected)
             if self.watch.max_images:
                 everything.update(listing.files)
-                yield ()
+                yield Files()
             else:
                 yield listing.files
         if self.watch.max_images:
@@ -364,7 +365,7 @@ class FolderMirror:
             for path in [path for path in self.pending if path not in first]:
                 self.pending.forget(path)
             self._look_after.update(self.in_hand.keys() - first)
-            yield [(path, stat) for path, stat in everything.items() if path in first]
+            yield Files((path, stat) for path, stat in everything.items() if path in first)
 
     def _note(self, listing: Listing, counts: LookCounts, met_rejected: set[bytes]) -> None:
         counts.ignored += listing.ignored
@@ -375,7 +376,7 @@ class FolderMirror:
             met_rejected.add(path)
             self._reject(path, b"", RejectReason.NOT_REGULAR, "It is not a regular file.")
 
-    def _compare(self, files: Sequence[tuple[bytes, FileStat]], counts: LookCounts, met_rejected: set[bytes]) -> None:
+    def _compare(self, files: Files, counts: LookCounts, met_rejected: set[bytes]) -> None:
         assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
         now, seconds = self._clock.monotonic(), self._clock.now().timestamp()
         comparison = self.ledger.compare(files)

@@ -1,7 +1,7 @@
 """What we believe the collection holds under one folder name.
 
 A belief, never the truth: read from the points' payload, dropped after any doubt, and small, since a
-folder may have a million files: 57 bytes a point in sorted columns, and 8 more once contents are asked for.
+folder may have a million files: 65 bytes a point in sorted columns, and 8 more once contents are asked for.
 Recent changes lie in a dictionary over the columns and are merged into them now and then.
 """
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipwatch.records import POINT_NAMESPACE, FileStat, LedgerRow, Signature
+from clipwatch.folder.files import Files
+from clipwatch.records import POINT_NAMESPACE, LedgerRow, Signature
 
 _MERGE_AT_LEAST: Final = 4096
 _MERGE_SHARE: Final = 0.05
@@ -59,6 +61,8 @@ class Ledger:
         self._prefix = hashlib.sha1(POINT_NAMESPACE.bytes + folder.encode() + b"\0", usedforsecurity=False)
         self._models: dict[str, int] = {model: 0}
         self._ids: NDArray[np.bytes_] = np.empty(0, "S16")
+        self._heads: NDArray[np.uint64] = np.empty(0, np.uint64)
+        """The first half of each id, in which a million of them are found six times as fast."""
         self._signatures: NDArray[np.int64] = np.empty((0, 3), np.int64)
         self._contents: NDArray[np.bytes_] = np.empty(0, "S16")
         self._model: NDArray[np.uint8] = np.empty(0, np.uint8)
@@ -114,6 +118,7 @@ class Ledger:
     ) -> None:
         order = np.argsort(ids, kind="stable")
         self._ids, self._signatures = ids[order], signatures[order]
+        self._heads = _heads(self._ids)
         self._contents, self._model = contents[order], model[order]
         self._present = np.ones(len(ids), np.bool_)
         self._seen = np.zeros(len(ids), np.bool_)
@@ -242,16 +247,16 @@ class Ledger:
         self._seen[:] = False
         self._recent_seen.clear()
 
-    def compare(self, files: Sequence[tuple[bytes, FileStat]]) -> Comparison:
+    def compare(self, files: Files) -> Comparison:
         """Mark *files* as seen; tell which differ from the ledger in signature or model, or are not in it."""
-        ids = self.ids([path for path, _ in files])
+        ids = self.ids(files.paths)
         if not ids:
             return Comparison([], [])
         wanted = np.array(ids, "S16")
-        stats = np.array([(s.signature.size, s.signature.mtime_ns, s.signature.ctime_ns) for _, s in files], np.int64)
+        stats = np.fromiter(chain.from_iterable(files.signatures), np.int64, 3 * len(ids)).reshape(-1, 3)
         same = np.zeros(len(ids), np.bool_)
         if len(self._ids):
-            rows = np.minimum(np.searchsorted(self._ids, wanted), len(self._ids) - 1)
+            rows = self._rows(wanted)
             there = (self._ids[rows] == wanted) & self._present[rows]
             self._seen[rows[there]] = True
             same = there & (self._signatures[rows] == stats).all(axis=1) & (self._model[rows] == 0)
@@ -263,12 +268,26 @@ class Ledger:
                     same[index] = known.model == 0 and known.signature == files[index][1].signature.pack()
         return Comparison(ids, np.flatnonzero(~same).tolist())
 
+    def _rows(self, wanted: NDArray[np.bytes_]) -> NDArray[np.intp]:
+        """Where each of *wanted* is, if it is anywhere."""
+        heads, last = _heads(wanted), len(self._ids) - 1
+        rows = np.minimum(np.searchsorted(self._heads, heads), last)
+        # Whoever may name files can find two whose ids begin alike.
+        for index in np.flatnonzero((self._heads[rows] == heads) & (self._ids[rows] != wanted)):
+            rows[index] = min(int(np.searchsorted(self._ids, wanted[index])), last)
+        return rows
+
     def unseen(self) -> list[bytes]:
         """Ids of points that no `compare` has met since `begin_look`."""
         base = self._ids[self._present & ~self._seen]
         return [bytes(point).ljust(16, b"\0") for point in base] + [
             point for point in self._recent if point not in self._recent_seen
         ]
+
+
+def _heads(ids: NDArray[np.bytes_]) -> NDArray[np.uint64]:
+    """The first eight bytes of each id, as a number that sorts as they do."""
+    return np.ascontiguousarray(ids).view(">u8")[::2].astype(np.uint64)
 
 
 def _prefixes(contents: NDArray[np.bytes_]) -> NDArray[np.uint64]:

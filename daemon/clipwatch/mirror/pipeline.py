@@ -45,6 +45,8 @@ from clipwatch.store.contract import Refusal, Store
 
 LOOK_AHEAD_BATCHES: Final = 3
 WRITES_AHEAD: Final = 2
+"""Of points that need no inference. Those that do are one batch: it is all that a kill may have to make again."""
+
 REUSE_POINTS_PER_WRITE: Final = 250
 """Points that need no inference travel in larger writes: a renamed tree should not take minutes."""
 
@@ -184,6 +186,8 @@ class Pipeline:
         self._oldest_decoded: float | None = None
         self._oldest_known: float | None = None
         self._writing = 0
+        self._unstored = False
+        """Whether vectors lie here that the store has not taken: the model waits until it has."""
         self._in_flight = 0
         self._settled = False
         self._submitted: dict[tuple[str, bytes], float] = {}
@@ -237,7 +241,7 @@ class Pipeline:
         """Until a batch that is still filling goes as it is; None where nothing waits for time to pass."""
         if self._writer.queued >= WRITES_AHEAD:
             return None
-        waiting = [self._oldest_known, None if self._inference.queued else self._oldest_decoded]
+        waiting = [self._oldest_known, self._oldest_decoded if self._may_infer else None]
         oldest = min((moment for moment in waiting if moment is not None), default=None)
         return None if oldest is None else self._overdue_in(oldest)
 
@@ -292,7 +296,7 @@ class Pipeline:
             return
         filling = more_coming or self._decoding > 0
         waiting = len(self._fresh) + len(self._decoded)
-        if waiting and not self._inference.queued and self._writer.queued < WRITES_AHEAD:
+        if waiting and self._may_infer and self._writer.queued < WRITES_AHEAD:
             overdue = self._oldest_decoded is not None and not self._overdue_in(self._oldest_decoded)
             if waiting >= self._batch.size or overdue or not filling:
                 self._encode()
@@ -303,6 +307,10 @@ class Pipeline:
                 start([queue.popleft() for _ in range(min(len(queue), REUSE_POINTS_PER_WRITE))])
         if not self._known and not self._touched:
             self._oldest_known = None
+
+    @property
+    def _may_infer(self) -> bool:
+        return not self._inference.queued and not self._unstored
 
     def _encode(self) -> None:
         leaders: list[DecodedImage] = []
@@ -342,6 +350,7 @@ class Pipeline:
                 for refused in (image, *self._in_work.pop(image.content)):
                     self._finish(Rejected(refused.candidate, RejectReason.BAD_VECTOR, message))
         if items:
+            self._unstored = True
             self._write(items)
 
     def _reuse(self, known: list[KnownContent]) -> None:
@@ -398,23 +407,14 @@ class Pipeline:
 
     def _store_and_verify(self, items: list[_Item]) -> list[tuple[_Item, Outcome]]:
         """Write, read back, compare: only what the collection itself says is called stored."""
-        started = self._clock.monotonic()
-        refusals: tuple[Refusal, ...] = ()
         try:
-            refreshed = {item.point.id: item.point.payload for item in items if item.how is How.REFRESHED}
-            points = [item.point for item in items if item.how is not How.REFRESHED]
-            if refreshed:
-                self._store.refresh(refreshed)
-            if points:
-                refusals = self._store.upsert(points)
+            refusals = self._put(items)
             stored = self._clock.monotonic()
             rows = self._store.rows([item.point.id for item in items])
         except (StoreUnavailable, StoreRejected) as error:
             return [(item, Postponed(item.candidate, error)) for item in items]
         verified = self._clock.monotonic()
-        self.times.add("store", stored - started, len(items))
         self.times.add("verify", verified - stored, len(items))
-        self._logger.info("batch.stored", points=len(items) - len(refusals), seconds=round(stored - started, 4))
         refused = {refusal.point.id: refusal.message for refusal in refusals}
         outcomes: list[tuple[_Item, Outcome]] = []
         wrong = 0
@@ -434,6 +434,28 @@ class Pipeline:
             "batch.verified", points=len(items) - len(refused) - wrong, seconds=round(verified - stored, 4)
         )
         return outcomes
+
+    def _put(self, items: Sequence[_Item]) -> tuple[Refusal, ...]:
+        started = self._clock.monotonic()
+        refreshed = {item.point.id: item.point.payload for item in items if item.how is How.REFRESHED}
+        points = [item.point for item in items if item.how is not How.REFRESHED]
+        refusals: tuple[Refusal, ...] = ()
+        try:
+            if refreshed:
+                self._store.refresh(refreshed)
+            if points:
+                refusals = self._store.upsert(points)
+            seconds = self._clock.monotonic() - started
+            self.times.add("store", seconds, len(items))
+            self._logger.info("batch.stored", points=len(items) - len(refusals), seconds=round(seconds, 4))
+        finally:
+            if items[0].how is How.EMBEDDED:
+                self._mailbox.post(self._take_stored)
+        return refusals
+
+    def _take_stored(self) -> None:
+        """The store has the vectors that were made last, or will not have them now."""
+        self._unstored = False
 
     def _take_written(self, outcomes: list[tuple[_Item, Outcome]]) -> None:
         self._writing -= len(outcomes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -212,6 +213,9 @@ class Daemon:
                 announced = True
                 self._logger.info("daemon.ready", seconds=round(now - self._started, 3))
                 self._notifier.ready()
+                # What stands now stands to the end: no need to look through it again and again.
+                gc.collect()
+                gc.freeze()
             self._supervise(now)
             if self._stop.reload.is_set():
                 self._stop.reload.clear()

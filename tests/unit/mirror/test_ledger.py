@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import uuid
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipwatch.folder.files import Files
 from clipwatch.mirror import ledger as ledger_module
 from clipwatch.mirror.ledger import Ledger, content_key
 from clipwatch.records import FileStat, LedgerRow, Signature, point_uuid
@@ -76,7 +78,7 @@ def test_a_ledger_is_a_dictionary(loaded: list[LedgerRow], deeds: list[object], 
     differing: set[bytes] = set()
     for start in range(0, len(files), 3):
         part = files[start : start + 3]
-        comparison = ledger.compare(part)
+        comparison = ledger.compare(Files(part))
         assert comparison.ids == [point_uuid("images", path) for path, _ in part]
         differing |= {comparison.ids[index] for index in comparison.differing}
     same = {key for key, row in model.items() if row.model == "present" and row.signature == Signature(1, 5, 0)}
@@ -108,7 +110,7 @@ def test_what_was_seen_stays_seen_when_recent_changes_are_merged() -> None:
 
     ledger.load([[row(path) for path in PATHS[:10]]])
     ledger.begin_look()
-    ledger.compare([(path, stat) for path in PATHS[:5]])
+    ledger.compare(Files((path, stat) for path in PATHS[:5]))
     for path in itertools.chain(PATHS[10:20], PATHS[:3]):
         ledger.put(row(path))
     assert set(ledger.unseen()) == {point_uuid("images", path) for path in PATHS[5:10]}
@@ -118,4 +120,22 @@ def test_a_payload_that_is_not_ours_never_equals_a_file() -> None:
     ledger = Ledger("images", "present")
     ledger.load([[LedgerRow(point_uuid("images", b"a.png"), Signature(0, 0, 0), "", "")]])
     ledger.begin_look()
-    assert ledger.compare([(b"a.png", FileStat(Signature(0, 0, 0), 1, 1))]).differing == [0]
+    assert ledger.compare(Files([(b"a.png", FileStat(Signature(0, 0, 0), 1, 1))])).differing == [0]
+
+
+class CollidingLedger(Ledger):
+    """Paths are ids, so that they can begin alike: finding such names takes 2^32 attempts, not one test."""
+
+    def ids(self, paths: Sequence[bytes]) -> list[bytes]:
+        return list(paths)
+
+
+def test_ids_that_begin_alike_are_told_apart() -> None:
+    ids = [b"begin..." + end.to_bytes(8, "big") for end in (1, 5, 9, 13)]
+    stat = FileStat(Signature(1, 2, 3), 1, 1)
+    ledger = CollidingLedger("images", "present")
+    ledger.load([[LedgerRow(point, stat.signature, "sha256:" + "ab" * 32, "present") for point in ids[:3]]])
+    ledger.begin_look()
+    comparison = ledger.compare(Files((point, stat) for point in (ids[3], ids[2], ids[0])))
+    assert comparison.differing == [0]
+    assert ledger.unseen() == [ids[1]]
