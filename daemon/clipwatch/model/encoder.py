@@ -26,8 +26,8 @@ _ROW_AGREEMENT: Final = 0.99
 class VisionEncoder:
     """`Encoder` over any engine.
 
-    Batches have two sizes only (one picture, and *batch_size* or what the graph fixes), so that memory stays flat. One
-    run at a time: a session uses all its threads anyway, and the input buffer is reused.
+    Runs have two sizes only (one picture, and what the graph fixes or the engine likes, at most *batch_size*), so that
+    memory stays flat. One run at a time: a session uses all its threads anyway, and the input buffer is reused.
     """
 
     def __init__(
@@ -56,12 +56,14 @@ class VisionEncoder:
         self._fallback = fallback
         self._second: Engine | None = None
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        """Held by who waits for the lock, so that a question comes between two runs of a batch, not after it."""
         self._name = name
         self._ports = choose_ports(engine.inputs, engine.outputs, source)
         self._preprocessing = preprocess(self._ports.side)
         self._table = _table(self._preprocessing, self._ports.dtype)
-        self._large = self._ports.batch or batch_size
-        self._sizes = (self._ports.batch,) if self._ports.batch else (1, batch_size)
+        self._large = self._ports.batch or min(batch_size, engine.rows or batch_size)
+        self._sizes = (self._ports.batch,) if self._ports.batch else (1, self._large)
         side = self._preprocessing.side
         self._buffer = np.zeros((self._large, 3, side, side), self._ports.dtype)
         self._pooling, self._width = self._probe(pooling, source)
@@ -121,9 +123,13 @@ class VisionEncoder:
             if picture.shape != (side, side, 3) or picture.dtype != np.uint8:
                 raise ValueError(f"a picture must be uint8 [{side}, {side}, 3], not {picture.dtype} {picture.shape}")
         rows = np.empty((len(pixels), self._width), np.float32)
-        with self._lock:
-            for start, count, size in plan_batches(len(pixels), self._sizes):
+        for start, count, size in plan_batches(len(pixels), self._sizes):
+            with self._turn:
+                self._lock.acquire()
+            try:
                 rows[start : start + count] = self._encode(pixels[start : start + count], size)
+            finally:
+                self._lock.release()
         return rows
 
     def _encode(self, part: Sequence[Pixels], size: int) -> Matrix:

@@ -27,6 +27,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def rows(self) -> int | None:
+        """How many pictures a run are enough; more would only take memory. None: the more, the faster."""
+        ...
+
+    @property
     def describe(self) -> Mapping[str, object]:
         """engine, precision, provider, threads."""
         ...

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -18,8 +16,8 @@ from clipwatch.model.weights import Weights
 
 _CPU: Final = "CPUExecutionProvider"
 _CUDA: Final = "CUDAExecutionProvider"
-_ROWS: Final = 9
-"""A batch of 25 is run in three parts: on a CPU that is as fast, and takes a hundred megabytes less."""
+_ROWS: Final = 5
+"""On a CPU five pictures a run are as fast as 25, and take 120 megabytes less."""
 _REFETCH: Final = "Fetch it again, for example with `clipwatch model fetch`."
 _RUNTIME_ERRORS: Final[tuple[type[Exception], ...]] = (
     state.EPFail,
@@ -76,8 +74,7 @@ class OnnxEngine:
         self._precision = precision
         self.inputs: Sequence[Port] = tuple(_port(port) for port in self._session.get_inputs())
         self.outputs: Sequence[Port] = tuple(_port(port) for port in self._session.get_outputs())
-        free = all(port.shape is None or port.shape[0] is None for port in (*self.inputs, *self.outputs))
-        self._may_divide = free and in_force == _CPU
+        self.rows = _ROWS if in_force == _CPU else None
 
     @property
     def describe(self) -> Mapping[str, object]:
@@ -90,17 +87,11 @@ class OnnxEngine:
         }
 
     def run(self, output: str, feeds: Mapping[str, Array]) -> Array:
-        rows = len(next(iter(feeds.values())))
-        parts = math.ceil(rows / _ROWS) if self._may_divide and rows else 1
-        divided = {name: np.array_split(array, parts) for name, array in feeds.items()}
         try:
-            results = [
-                self._session.run([output], {name: arrays[part] for name, arrays in divided.items()})[0]
-                for part in range(parts)
-            ]
+            result: Array = self._session.run([output], dict(feeds))[0]
         except _RUNTIME_ERRORS as error:
             raise ModelError(f"{self._file} cannot be run: {_first_line(error)}") from error
-        return np.concatenate(results)
+        return result
 
 
 def has_accelerator() -> bool:

@@ -37,6 +37,8 @@ def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 class OpenVinoEngine:
     """One compiled model; nothing of it is read from disk again. bfloat16 where the CPU has it, else float32."""
 
+    rows = None
+
     def __init__(self, weights: Weights, *, threads: int) -> None:
         """Raises `ModelError` where OpenVINO is not installed or cannot take the model."""
         if not installed():

@@ -25,6 +25,8 @@ from support import onnx_models as models
 class Accelerator:
     """A real session that, once *ill*, fails on batches or spoils the rows whose first pixel is bright."""
 
+    rows = None
+
     def __init__(self, engine: OnnxEngine, illness: str) -> None:
         self.engine = engine
         self.illness = illness
