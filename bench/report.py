@@ -34,7 +34,8 @@ _EVENTS: Final = (
     ("beyond_settle_p50_seconds", "p50 beyond the settle time"),
     ("beyond_settle_p99_seconds", "p99 beyond the settle time"),
     ("inference_p50_seconds", "of which inference, p50"),
-    ("beyond_settle_and_inference_p99_seconds", "p99 beyond settle time and one inference"),
+    ("inference_p99_seconds", "of which inference, p99"),
+    ("beyond_settle_and_inference_p99_seconds", "p99 beyond the settle time and the picture's own inference"),
 )
 
 

@@ -28,6 +28,7 @@ from clipwatch.mirror.mirror import Mirror
 from clipwatch.store.contract import Store
 from support.faulty_proxy import Answer, CutAnswer, FaultyProxy, LoseAnswer, Reset, refusal, too_many, writes
 from support.mirrors import FOLDER, HOUR, Bench, FakeClock, padded_picture, picture, put, retrying, run_until, state_of
+from support.privileges import bound_by_permissions, may_read
 from support.stores import (
     Told,
     drop_collection,
@@ -247,6 +248,33 @@ class MirrorMachine(RuleBasedStateMachine):
         assert before <= self.b.paths(), before - self.b.paths()
         shutil.rmtree(self.b.folder)
         away.rename(self.b.folder)
+
+    @rule(
+        directory=st.sampled_from(("", "a", "a/b", "c", "moved")),
+        mode=st.sampled_from((0o000, 0o444, 0o111)),
+        minutes=st.integers(0, 100),
+        then=st.sampled_from(("goes on", "restarts", "is killed")),
+    )
+    def a_directory_cannot_be_read(self, directory: str, mode: int, minutes: int, then: str) -> None:
+        """However long: what nobody can see is not gone. Nothing goes there, or only listing, or only entering."""
+        path = self.b.folder / directory
+        if path.is_symlink() or not path.is_dir():
+            return
+        self.quiet_is_exact()
+        before = {point for point in self.b.paths() if point.startswith(os.fsencode(directory and directory + "/"))}
+        path.chmod(mode)
+        with bound_by_permissions():
+            assert mode == 0o444 or not may_read(path)
+            for _ in range(2):
+                self.b.now.ask_looks("test")
+                self.some_steps(10)
+                self.clock.jump(minutes * 60 + 3)
+                if then != "goes on":
+                    (self.restart if then == "restarts" else self.killed)()
+            self.some_steps(10)
+            kept = self.b.paths()
+        path.chmod(0o755)
+        assert before <= kept, before - kept
 
     # -- the collection -----------------------------------------------------------------------------------------
 

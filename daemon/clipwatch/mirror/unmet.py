@@ -26,12 +26,14 @@ def judge(root: Root, rules: FileRules, watch: WatchConfig, path: bytes | None, 
         nothing = Unmet(None, admitted=False, absent=False, unreadable_above=False)
         return Judged(verdict_for(nothing), Absence.GONE)
     found = look(root, rules, path, follow_symlinks=watch.follow_symlinks)
-    beyond_limit = bool(watch.max_images) and isinstance(found, FileStat)
+    unreadable_above = is_below(path, unreadable)
+    # A file that is there and was not met is beyond the limit, unless the look could not go where it is.
+    beyond_limit = bool(watch.max_images) and isinstance(found, FileStat) and not unreadable_above
     unmet = Unmet(
         path,
         admitted=rules.admits(path) and not beyond_limit,
         absent=found in (Absence.GONE, Absence.DIRECTORY, Absence.NOT_REGULAR),
-        unreadable_above=is_below(path, unreadable),
+        unreadable_above=unreadable_above,
     )
     return Judged(verdict_for(unmet), found)
 

@@ -12,10 +12,10 @@ import pytest
 
 from clipwatch.config import LimitsConfig, WatchConfig
 from clipwatch.folder import scan
-from clipwatch.folder.beneath import open_beneath
 from clipwatch.mirror import mirror
 from clipwatch.mirror.folder_mirror import FolderMirror
 from support.mirrors import HOUR, Bench, bench, fill, picture, put, run_until
+from support.privileges import bound_by_permissions
 
 
 def mirrored(b: Bench, number: int) -> None:
@@ -654,24 +654,16 @@ def test_a_folder_that_goes_in_the_middle_of_a_look_proves_nothing(b: Bench, mon
     assert b.now.counts.deleted == 0
 
 
-def test_a_directory_that_cannot_be_read_keeps_its_points_and_is_told_once_a_look(
-    b: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_directory_that_cannot_be_read_keeps_its_points_and_is_told_once_a_look(b: Bench) -> None:
     fill(b.folder, 3, below="locked/")
     fill(b.folder, 3, first=10)
     b.start()
     b.quiet()
     (b.folder / "locked").chmod(0)
-
-    def refuse(root: int, path: bytes, flags: int, *, follow_symlinks: bool) -> int:
-        if path == b"locked" or path.startswith(b"locked/"):
-            raise PermissionError(13, "Permission denied")
-        return open_beneath(root, path, flags, follow_symlinks=follow_symlinks)
-
-    monkeypatch.setattr(scan, "open_beneath", refuse)  # Root may read everything: refused where it is opened.
     (b.folder / "00010.png").unlink()
     put(b.folder, "new.png", picture(60))
-    b.look()
+    with bound_by_permissions():
+        b.look()
     assert b.paths() == {
         b"locked/00000.png",
         b"locked/00001.png",
@@ -681,11 +673,31 @@ def test_a_directory_that_cannot_be_read_keeps_its_points_and_is_told_once_a_loo
         b"new.png",
     }
     assert len(b.told.events("directory.unreadable")) == 1
-    monkeypatch.undo()
     (b.folder / "locked").chmod(0o755)
     (b.folder / "locked" / "00001.png").unlink()
     b.look()
     b.assert_exact()
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])
+@pytest.mark.parametrize("directory", ["", "locked"])
+def test_where_there_is_a_limit_too_what_cannot_be_seen_is_not_beyond_it(
+    tmp_path: Path, directory: str, mode: int
+) -> None:
+    with bench(tmp_path, watch=WatchConfig(settle_seconds=0.0, max_images=3)) as b:
+        fill(b.folder, 2, below="locked/")
+        put(b.folder, "zebra.png", picture(60))
+        b.start()
+        b.quiet()
+        before = b.paths()
+        (b.folder / directory).chmod(mode)
+        with bound_by_permissions():
+            b.look()
+            assert b.paths() == before
+        (b.folder / directory).chmod(0o755)
+        put(b.folder, "another.png", picture(61))
+        b.look()
+        b.assert_exact()
 
 
 def test_more_renames_than_one_write_takes_go_on_while_others_are_held(b: Bench) -> None:
