@@ -145,7 +145,7 @@ def _scale(scale: Row) -> Iterator[Aim]:
 def _moments(parts: Mapping[str, Row]) -> Iterator[Aim]:
     waits, starts = parts.get("events"), parts.get("starts")
     beyond = _of(waits, "beyond_settle_and_inference_p99_seconds")
-    yield Aim("event to searchable, p99, s beyond settle time and one inference", 0.05, beyond)
+    yield Aim("event to searchable, p99, s beyond the settle time and the picture's inference", 0.05, beyond)
     for key, words, limit in (
         ("run_to_ready_seconds", "`run` to ready, ViT-B/32, ONNX Runtime, s", 1.5),
         ("run_to_ready_auto_seconds", "the same with engine = auto, s", 1.5),

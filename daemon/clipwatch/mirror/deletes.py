@@ -178,7 +178,7 @@ class Deletes:
     def _is_everything(self, ledger: Ledger) -> bool:
         """Whether no file is left of those that there were before."""
         before = len(ledger) if self.holding.points_before is None else self.holding.points_before
-        return sum(not gone.rejected for gone in self.gone.values()) >= before
+        return len(self.gone) >= before and sum(not gone.rejected for gone in self.gone.values()) >= before
 
     def _known_of(self, ledger: Ledger, point: bytes) -> Known | None:
         if point not in self._known:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipwatch.folder.files import Files
-from clipwatch.records import POINT_NAMESPACE, LedgerRow, Signature
+from clipwatch.records import POINT_NAMESPACE, LedgerRow
 
 _MERGE_AT_LEAST: Final = 4096
 _MERGE_SHARE: Final = 0.05
@@ -33,7 +33,7 @@ class Known(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of the file that was embedded."""
-        return Signature.unpack(self.signature).size
+        return int.from_bytes(self.signature[:8], "little", signed=True)
 
 
 class Comparison(NamedTuple):

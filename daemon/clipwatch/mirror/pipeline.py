@@ -47,7 +47,7 @@ LOOK_AHEAD_BATCHES: Final = 3
 WRITES_AHEAD: Final = 2
 """Of points that need no inference. Those that do are one batch: it is all that a kill may have to make again."""
 
-REUSE_POINTS_PER_WRITE: Final = 250
+REUSE_POINTS_PER_WRITE: Final = 500
 """Points that need no inference travel in larger writes: a renamed tree should not take minutes."""
 
 KNOWN_AHEAD: Final = 4 * REUSE_POINTS_PER_WRITE
