@@ -83,5 +83,6 @@ def test_killed_at_some_steps_of_every_kind(home: Home) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(0)
 def test_killed_at_each_step(home: Home) -> None:
     assert sweep(home, count(1)) >= 150

@@ -88,6 +88,7 @@ def test_twenty_thousand_files_at_once_and_eight_thousand_while_it_sleeps(home: 
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(0)
 @pytest.mark.parametrize("backend", ["watchdog", "watchfiles"])
 def test_two_hundred_thousand_files_at_once(home: Home, backend: str) -> None:
     home.environment["CLIPWATCH_WATCH__BACKEND"] = backend
