@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import struct
 import uuid
 from dataclasses import dataclass
@@ -24,6 +25,18 @@ POINT_NAMESPACE: Final = uuid.UUID("5b9a8c0e-64a5-5c1b-9d0f-3f6a2d1c7e48")
 """Fixed for ever: ids of existing collections depend on it."""
 
 _SIGNATURE: Final = struct.Struct("<qqq")
+_HALF: Final = 2**63
+_WHOLE: Final = 2**64
+
+
+def wrapped(number: int) -> int:
+    """*number* modulo 2**64, as a signed 64-bit integer: the same number where it is one already.
+
+    The kernel counts a file's seconds in 64 bits, so that nanoseconds pass 63 bits from 2262-04-11 on and before
+    1677-09-21. Wrapped and not clamped: two times that differ by less than 584 years still differ, so that a change
+    is seen.
+    """
+    return (number + _HALF) % _WHOLE - _HALF
 
 
 class Reason(StrEnum):
@@ -38,11 +51,19 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What `stat` says of a file's content without reading it; equal signatures mean the same bytes."""
+    """What `stat` says of a file's content without reading it; equal signatures mean the same bytes.
+
+    Signed 64-bit integers, because columns, the notebook and a Qdrant payload hold no larger ones: see `of`.
+    """
 
     size: int
     mtime_ns: int
     ctime_ns: int
+
+    @classmethod
+    def of(cls, size: int, mtime_ns: int, ctime_ns: int) -> Signature:
+        """The signature of what the kernel says, however large the numbers are; the only way from a stat to one."""
+        return cls(wrapped(size), wrapped(mtime_ns), wrapped(ctime_ns))
 
     def pack(self) -> bytes:
         """24 bytes, little-endian: size, mtime_ns, ctime_ns."""
@@ -60,6 +81,12 @@ class FileStat:
     signature: Signature
     device: int
     inode: int
+
+
+def file_stat(status: os.stat_result) -> FileStat:
+    """A stat answer as our value; the caller knows that it is a regular file."""
+    signature = Signature.of(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return FileStat(signature, status.st_dev, status.st_ino)
 
 
 @dataclass(frozen=True, slots=True)

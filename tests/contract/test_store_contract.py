@@ -21,7 +21,8 @@ from qdrant_client import QdrantClient, models
 
 from clipwatch.config import StoreConfig
 from clipwatch.errors import CollectionMissing, ConfigError, StoreRejected, StoreUnavailable
-from clipwatch.records import Signature
+from clipwatch.mirror.payload import reused_point
+from clipwatch.records import Candidate, FileStat, Reason, Signature
 from clipwatch.store.connect import server_client, socket_client
 from clipwatch.store.contract import Store
 from clipwatch.store.qdrant import QdrantStore
@@ -280,6 +281,27 @@ def test_a_broken_signature_is_no_files_and_takes_nothing_from_the_vector(
     ((signature, content, model),) = ledger(store).values()
     assert (content, model) == (point.payload["content"], point.payload["model"])
     assert signature == store.rows([point.id])[point.id].signature == Signature(-1, -1, -1)
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1, -(2**63), 1e300, -0.5], ids=str)
+def test_any_number_in_a_payload_is_read_and_a_picture_of_its_content_can_be_stored(
+    store: QdrantStore, end: End, collection: str, number: float
+) -> None:
+    point = sample_point("a.jpg")
+    odd = dict.fromkeys(("size", "mtime_ns", "ctime_ns", "width", "height", "schema", "path"), number)
+    payload = {**point.payload, **odd}
+    try:
+        end.raw.upsert(collection, [models.PointStruct(id=point.id, vector=point.vector.tolist(), payload=payload)])
+    except ValueError:
+        pytest.skip("this protocol cannot carry the number")
+    content, model = point.payload["content"], point.payload["model"]
+    ((_, stored_content, stored_model),) = ledger(store).values()
+    assert (stored_content, stored_model) == (content, model)
+    assert store.paths([point.id]) == {}
+    assert [item.id for item in store.points(vectors=False)] == [point.id]
+    vector, source = store.vectors([content], model)[content]
+    candidate = Candidate("images", b"b.jpg", FileStat(Signature(1, 2, 3), 1, 1), Reason.NEW)
+    assert store.upsert([reused_point(candidate, content, model, vector, source)]) == ()
 
 
 @pytest.mark.parametrize("without", ["schema", "ctime_ns", "schema width height format embedded_at"])

@@ -182,7 +182,7 @@ class _Points(messages.PointsServicer):
             with_payload=_payload(request),
             with_vectors=_vectors(request),
         )
-        return messages.GetResponse(result=[RestToGrpc.convert_retrieved_point(record) for record in records])
+        return messages.GetResponse(result=[_retrieved(record) for record in records])
 
     def Scroll(self, request: Any, context: Any) -> Any:  # noqa: N802
         records, following = self._backend.scroll(
@@ -194,7 +194,7 @@ class _Points(messages.PointsServicer):
             with_vectors=_vectors(request),
         )
         return messages.ScrollResponse(
-            result=[RestToGrpc.convert_retrieved_point(record) for record in records],
+            result=[_retrieved(record) for record in records],
             next_page_offset=None if following is None else RestToGrpc.convert_extended_point_id(following),
         )
 
@@ -219,6 +219,14 @@ def _operation(result: models.UpdateResult) -> Any:
 
 def _filter(request: Any) -> models.Filter | None:
     return GrpcToRest.convert_filter(request.filter) if request.HasField("filter") else None
+
+
+def _retrieved(record: models.Record) -> Any:
+    """As a server spells it, which has 64-bit signed integers and doubles for everything larger."""
+    for key, value in (record.payload or {}).items():
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            record.payload[key] = float(value)  # type: ignore[index]
+    return RestToGrpc.convert_retrieved_point(record)
 
 
 def _payload(request: Any) -> Any:

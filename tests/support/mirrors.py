@@ -473,7 +473,7 @@ def true_images(folder: Path) -> dict[bytes, Truth]:
         with open(path, "rb") as file:  # noqa: PTH123 - names that are no text
             data = file.read()
         if is_picture(data):
-            signature = Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            signature = Signature.of(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             found[below] = Truth(below, signature, f"sha256:{hashlib.sha256(data).hexdigest()}", data)
     return found
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipwatch.errors import RejectReason
-from clipwatch.records import Candidate, FileStat, OpenedFile, Reason, Signature
+from clipwatch.records import Candidate, OpenedFile, Reason, file_stat
 
 _SKIMAGE = Path(skimage.__file__).parent / "data"
 _SKLEARN = Path(sklearn.__file__).parent / "datasets" / "images"
@@ -71,9 +71,7 @@ def png(image: Image.Image, **options: Any) -> bytes:
 def opened_file(path: Path, *, folder: str = "images", reason: Reason = Reason.NEW) -> OpenedFile:
     """*path* opened as the folder room would; whoever receives it closes it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    seen = os.fstat(descriptor)
-    stat = FileStat(Signature(seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns), seen.st_dev, seen.st_ino)
-    return OpenedFile(Candidate(folder, os.fsencode(path.name), stat, reason), descriptor)
+    return OpenedFile(Candidate(folder, os.fsencode(path.name), file_stat(os.fstat(descriptor)), reason), descriptor)
 
 
 def exif_block(orientation: int, *, order: str = "<") -> bytes:

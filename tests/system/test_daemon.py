@@ -148,3 +148,21 @@ def test_a_folder_that_comes_late_is_waited_for(home: Home) -> None:
         os.rename(home.path / "elsewhere", home.images)
         assert home.wait_exact()["points"] == 1
         assert not daemon.events("points.deleted")
+
+
+def test_a_file_from_another_century_is_a_picture_like_any_other(home: Home) -> None:
+    home.add_samples("cat.jpg", "moon.png")
+    os.utime(home.images / "cat.jpg", ns=(0, 10413792000 * 10**9))  # 2300-01-01
+    assert home.json("sync")["embedded"] == 2
+    assert home.json("sync")["unchanged"] == 2
+    assert home.json("sync", "--dry-run") == {"plan": []}
+    assert home.json("verify", "--deep")["exact"] is True
+    assert home.run("check", expect=None).returncode in (0, 1)
+    with home.daemon() as daemon:
+        daemon.wait_for("collection.counted")
+        home.add_samples("coffee.jpg")
+        os.utime(home.images / "coffee.jpg", ns=(0, 10413792000 * 10**9))
+        wait_until(lambda: home.json("status")["points"] == 3, 30)
+        home.wait_exact()
+        assert home.json("verify")["exact"] is True
+        assert daemon.stop() == 0

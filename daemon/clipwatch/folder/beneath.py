@@ -9,8 +9,6 @@ import os
 import stat
 from typing import Final
 
-from clipwatch.records import FileStat, Signature
-
 ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 """The only errors that prove that nothing is there."""
 
@@ -83,15 +81,6 @@ def _has_openat2() -> bool:
     except OSError:
         return False
     return True
-
-
-def file_stat(status: os.stat_result) -> FileStat:
-    """A stat answer as our value; the caller knows that it is a regular file."""
-    return FileStat(
-        Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns),
-        status.st_dev,
-        status.st_ino,
-    )
 
 
 def is_regular(status: os.stat_result) -> bool:

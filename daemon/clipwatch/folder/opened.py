@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Final
 
 from clipwatch.errors import FileNotReady, FileRejected, RejectReason
-from clipwatch.folder.beneath import file_stat, is_regular, open_beneath
+from clipwatch.folder.beneath import is_regular, open_beneath
 from clipwatch.folder.root import Root
-from clipwatch.records import Candidate, FileStat, OpenedFile, path_text
+from clipwatch.records import Candidate, FileStat, OpenedFile, file_stat, path_text
 
 _LATER: Final = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ESTALE}

@@ -13,11 +13,11 @@ from enum import StrEnum
 from itertools import islice
 from typing import Final
 
-from clipwatch.folder.beneath import ABSENT, file_stat, is_regular, open_beneath, spelled_truly
+from clipwatch.folder.beneath import ABSENT, is_regular, open_beneath, spelled_truly
 from clipwatch.folder.files import Files
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
-from clipwatch.records import FileStat
+from clipwatch.records import FileStat, file_stat
 
 CHUNK_ENTRIES: Final = 10_000
 """A directory with more entries comes as several listings, so that memory stays bounded."""

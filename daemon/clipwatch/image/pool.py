@@ -19,7 +19,7 @@ from clipwatch.image import protocol
 from clipwatch.image.preprocess import Recipe
 from clipwatch.image.process import WorkerLost, WorkerProcess
 from clipwatch.image.protocol import Answer, Kind
-from clipwatch.records import DecodedImage, FileStat, KnownContent, OpenedFile, Preprocessing, Signature
+from clipwatch.records import DecodedImage, KnownContent, OpenedFile, Preprocessing, file_stat
 
 Outcome = DecodedImage | KnownContent
 _Job = tuple[OpenedFile | None, Future[Any]]
@@ -315,9 +315,7 @@ class _Starts:
 
 def require_unchanged(opened: OpenedFile) -> None:
     """Raises `FileNotReady` where the open file is no longer what its stat said before it was read."""
-    now = os.fstat(opened.descriptor)
-    seen = FileStat(Signature(now.st_size, now.st_mtime_ns, now.st_ctime_ns), now.st_dev, now.st_ino)
-    if seen != opened.candidate.stat:
+    if file_stat(os.fstat(opened.descriptor)) != opened.candidate.stat:
         raise FileNotReady("The file changed while it was read.")
 
 

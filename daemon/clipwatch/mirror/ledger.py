@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -49,7 +48,7 @@ def content_key(content: str) -> bytes:
     try:
         return bytes.fromhex(digits[:32]).ljust(16, b"\0")
     except ValueError:
-        return hashlib.sha256(content.encode()).digest()[:16]
+        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 class Ledger:
@@ -253,7 +252,7 @@ class Ledger:
         if not ids:
             return Comparison([], [])
         wanted = np.array(ids, "S16")
-        stats = np.fromiter(chain.from_iterable(files.signatures), np.int64, 3 * len(ids)).reshape(-1, 3)
+        stats = files.signatures()
         same = np.zeros(len(ids), np.bool_)
         if len(self._ids):
             rows = self._rows(wanted)

@@ -33,11 +33,7 @@ def embedded_point(embedding: Embedding, embedded_at: str) -> Point:
 
 def reused_point(candidate: Candidate, content: str, model: str, vector: Vector, source: dict[str, Any]) -> Point:
     """A point for a file whose content another point, with payload *source*, already has a vector of."""
-    facts: dict[str, Any] = {}
-    for key in ("width", "height", "format", "embedded_at"):
-        if key in source:
-            facts[key] = source[key]
-    return _point(candidate, content, model, vector, facts)
+    return _point(candidate, content, model, vector, stored.picture_facts(source))
 
 
 def _point(candidate: Candidate, content: str, model: str, vector: Vector, facts: dict[str, Any]) -> Point:

@@ -66,6 +66,13 @@ def stored_path(payload: Mapping[str, Any] | None) -> bytes | None:
         return None
 
 
+def picture_facts(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What *payload* says of its picture, where it has the documented type: a number of others may not be sent on."""
+    numbers = {key: payload[key] for key in ("width", "height") if _fits(payload.get(key))}
+    texts = {key: payload[key] for key in ("format", "embedded_at") if isinstance(payload.get(key), str)}
+    return {**numbers, **texts}
+
+
 def stored_vector(vector: object) -> Vector | None:
     """A stored vector as float32 `[d]`, or None where it is no usable plain vector."""
     if not isinstance(vector, list):

@@ -206,6 +206,12 @@ def test_a_clock_behind_what_was_written_already_is_wrong(now: datetime, written
     assert ok or not written or "folder was changed at 2026-05-01T01:00:00" in check.detail
 
 
+def test_a_moment_beyond_every_calendar_is_told_as_the_last_one() -> None:
+    check = clock_check(NOW, {"folder": 9.2e18})
+    assert not check.ok
+    assert "9999-12-31" in check.detail
+
+
 def test_what_was_written_last_is_told_by_the_kernels_time(tmp_path: Path) -> None:
     assert last_written(tmp_path) == 0.0
     assert last_written(tmp_path / "none") == 0.0

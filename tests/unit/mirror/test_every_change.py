@@ -31,6 +31,7 @@ from support.mirrors import (
     shared_decoder,
     tiny_encoder,
 )
+from support.small_disk import small_disk
 from support.stores import sample_point
 
 
@@ -84,6 +85,24 @@ def test_overwriting_with_the_same_size_and_times_is_seen(b: Bench) -> None:
     assert (b.folder / "a.png").stat().st_size == before.st_size
     b.look()
     b.assert_exact()
+
+
+def test_files_of_any_century_are_mirrored_and_stay_unchanged(b: Bench) -> None:
+    with small_disk(b.folder, 4):
+        fill(b.folder, 6)
+        for number, seconds in enumerate((10413792000, -14831769600, 2**63 - 1, -(2**63), 67768036191676799)):
+            os.utime(b.folder / f"{number:05d}.png", ns=(0, seconds * 10**9))
+        b.start()
+        b.quiet()
+        b.assert_exact()
+        os.utime(b.folder / "00000.png", ns=(0, 10413792001 * 10**9))
+        b.touch("00000.png", "00001.png")
+        b.quiet()
+        b.look()
+        b.assert_exact()
+        assert (b.inferences, b.now.counts.embedded, b.now.counts.refreshed) == (6, 6, 1)
+        b.stop()
+        assert b.sync()["unchanged"] == 6
 
 
 def test_a_touched_file_is_refreshed_without_an_inference(b: Bench) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,10 +20,11 @@ from clipwatch.clock import SystemClock
 from clipwatch.config import StoreConfig
 from clipwatch.engine.process import Engine
 from clipwatch.errors import ConfigError, LockHeld, StoreUnavailable
+from clipwatch.mirror.ledger import Ledger
 from clipwatch.records import Signature
 from clipwatch.store.connect import public_address
 from clipwatch.store.open import open_store
-from clipwatch.store.payload import ledger_row, stored_ids, stored_path
+from clipwatch.store.payload import LEDGER_KEYS, PATH_KEYS, ledger_row, picture_facts, stored_ids, stored_path
 from clipwatch.store.retry import RetryingStore
 from support.stores import WIDTH, Told, sample_point, unit
 
@@ -127,6 +129,30 @@ def test_rows_are_read_from_whatever_lies_in_a_payload() -> None:
         row = ledger_row(7, {**whole, key: value})
         assert (row.signature, row.content, row.model) == (Signature(-1, -1, -1), "h", "m")
     assert ledger_row(7, None).model == ""
+
+
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([2**63, -(2**63) - 1, 2**64 - 1, 10**400]),
+    st.floats(),
+    st.text(st.characters()),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.text(), st.integers(), max_size=2),
+)
+
+
+@given(st.dictionaries(st.sampled_from([*LEDGER_KEYS, *PATH_KEYS, "folder", "width", "format"]), ANYTHING))
+def test_no_payload_of_others_is_too_odd_to_be_compared(payload: dict[str, Any]) -> None:
+    row = ledger_row(7, payload)
+    ledger = Ledger("images", "m")
+    ledger.load([[row]])
+    ledger.put(row)
+    assert ledger.get(row.id) is not None
+    stored_path(payload)
+    facts = picture_facts(payload)
+    assert all(isinstance(value, str) or -(2**63) <= value < 2**63 for value in facts.values())
 
 
 @pytest.mark.parametrize("payload", [None, {}, {"path": 5}, {"path": ""}, {"path": "a", "path_base64": "x"}], ids=str)
