@@ -3,11 +3,13 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/installed
+# One environment, filled in two steps: what runs, and what else the tests and tools need.
+RUNS := $(VENV)/installed
+READY := $(VENV)/installed-dev
 
 .PHONY: run test check bench soak venv lock clean
 
-run: $(READY) images
+run: $(RUNS) images
 	@$(BIN)/python models/first_model.py
 	@echo "Drop JPEG and PNG files into $(CURDIR)/images; search from another terminal, for example:"
 	@echo "    $(BIN)/clipwatch search \"red apple\""
@@ -43,7 +45,7 @@ bench: $(READY) .venv-bench/installed
 	$(BIN)/python bench/run.py
 
 # A peer that cannot be installed is told in the report; the others are measured all the same, and the next run tries again.
-PEERS_PIP := .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check
+PEERS_PIP := .venv-bench/bin/python tools/install.py
 
 .venv-bench/installed: bench/requirements.txt bench/requirements-alone.txt
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
@@ -51,18 +53,29 @@ PEERS_PIP := .venv-bench/bin/python -m pip install --quiet --disable-pip-version
 		else grep -v "^#" bench/requirements.txt | xargs -n 1 $(PEERS_PIP) || true; fi
 	$(PEERS_PIP) --no-deps --ignore-requires-python -r bench/requirements-alone.txt || rm -f $@
 
-venv: $(READY)
+venv: $(RUNS)
 
-$(READY): requirements.lock pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+# A virtual environment that was interrupted while it was made has a Python but no pip yet.
+$(RUNS): requirements.lock pyproject.toml
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || \
+		{ echo "Making a virtual environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing what clipwatch runs with: about 90 MB to fetch, 330 MB on the disk"
+	@$(BIN)/python tools/install.py --require-hashes -r requirements.lock
+	@$(BIN)/python tools/install.py --no-deps --no-build-isolation --editable .
+	@touch $@
 
+$(READY): $(RUNS) requirements-dev.lock
+	@echo "Installing what the tests need beside that: about 300 MB to fetch, 900 MB on the disk"
+	@$(BIN)/python tools/install.py --require-hashes -r requirements-dev.lock
+	@touch $@
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+# The second file holds the first, version for version.
 lock: $(READY)
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-		pyproject.toml --group dev --output-file requirements.lock
+	$(LOCK) pyproject.toml --group build --output-file requirements.lock
+	$(LOCK) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,12 +11,12 @@ test-convert: $(CONVERT_VENV)/installed
 
 $(CONVERT_VENV)/installed: requirements-convert.lock pyproject.toml
 	python3 -m venv $(CONVERT_VENV)
-	$(CONVERT_VENV)/bin/python -m pip install --quiet --require-hashes -r requirements-convert.lock
-	$(CONVERT_VENV)/bin/python -m pip install --quiet $(TORCH)
-	$(CONVERT_VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(CONVERT_VENV)/bin/python tools/install.py --require-hashes -r requirements-convert.lock
+	$(CONVERT_VENV)/bin/python tools/install.py $(TORCH)
+	$(CONVERT_VENV)/bin/python tools/install.py --no-deps --no-build-isolation --editable .
 	touch $@
 
 lock-convert:
-	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 		--no-emit-find-links --custom-compile-command "make lock-convert" \
-		--output-file requirements-convert.lock pyproject.toml tests/requirements-convert.in
+		--constraint requirements.lock --output-file requirements-convert.lock pyproject.toml tests/requirements-convert.in
