@@ -101,8 +101,8 @@ class StoreConfig:
     url: str = _key("embedded:data/store", "embedded:DIRECTORY, or http(s)://host:6333, grpc(s)://host:6334")
     embedded_listen: str = _key(
         "",
-        '"127.0.0.1:6333": the embedded engine answers your own QdrantClient too (the part of the REST API it has); '
-        "needs api_key.",
+        '"127.0.0.1:6333": under `run` the embedded engine answers your own QdrantClient too (the part of the REST API '
+        "it has); needs api_key.",
     )
     collection: str = _key(
         "image_embeddings",

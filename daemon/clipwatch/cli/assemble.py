@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -74,9 +74,13 @@ class Parts:
         give_up_seconds: float | None,
         on_state: Callable[[bool, str], None] = lambda _available, _reason: None,
         rebuild: bool = False,
+        listen: bool = False,
     ) -> None:
-        """*rebuild*: a person wants the collection built anew, beside the old one."""
-        self._context, self._asked = context, rebuild
+        """*rebuild*: a person wants the collection built anew, beside the old one.
+
+        *listen*: the embedded store answers on `store.embedded_listen` too; only the daemon's does.
+        """
+        self._context, self._asked, self._listen = context, rebuild, listen
         self._stop, self._give_up, self._on_state = stop, give_up_seconds, on_state
         self._lock = threading.RLock()
         self._store: RetryingStore | None = None
@@ -118,7 +122,8 @@ class Parts:
             config, context = self._context.config, self._context
             key = api_key(config.store, os.environ)
             make_state_directory(context.state)
-            inner = open_store(config.store, api_key=key, runtime=context.state, logger=context.logger, stop=self._stop)
+            settings = config.store if self._listen else replace(config.store, embedded_listen="")
+            inner = open_store(settings, api_key=key, runtime=context.state, logger=context.logger, stop=self._stop)
             # Not before the engine is launched: they bring numpy.
             from clipwatch.store.rebuild import Rebuild
             from clipwatch.store.retry import RetryingStore
@@ -349,10 +354,13 @@ def opened(
     give_up_seconds: float | None,
     on_state: Callable[[bool, str], None] = lambda _available, _reason: None,
     rebuild: bool = False,
+    listen: bool = False,
 ) -> Iterator[Parts]:
     """Parts that are closed whatever happens."""
     stop = stop or threading.Event()
-    parts = Parts(context, stop=stop, give_up_seconds=give_up_seconds, on_state=on_state, rebuild=rebuild)
+    parts = Parts(
+        context, stop=stop, give_up_seconds=give_up_seconds, on_state=on_state, rebuild=rebuild, listen=listen
+    )
     try:
         yield parts
     except KeyboardInterrupt:

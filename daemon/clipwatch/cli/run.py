@@ -70,7 +70,12 @@ def _run(arguments: argparse.Namespace, context: Context, stop: Stop) -> None:
         with (
             closing(control),
             opened(
-                context, stop=stop.requested, give_up_seconds=None, on_state=listener, rebuild=arguments.rebuild
+                context,
+                stop=stop.requested,
+                give_up_seconds=None,
+                on_state=listener,
+                rebuild=arguments.rebuild,
+                listen=True,
             ) as parts,
         ):
             with notifier.loading("opening the store and the model"):
