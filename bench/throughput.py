@@ -17,6 +17,8 @@ from bench.home import SETTLE_SECONDS, BenchFailed, Event, Home, moment
 from bench.measure import Cost, run_measured
 from bench.reference import Vectors, cosines, load
 
+from clipwatch.libraries import SWITCHES
+
 PEER_SECONDS: Final = 420.0
 FP32: Final = "clipwatch (ONNX Runtime, fp32)"
 AUTO: Final = "clipwatch (engine = auto)"
@@ -244,8 +246,8 @@ def cost_alone(raw: Mapping[str, Any], corpus: str) -> float:
 
 
 def offline() -> dict[str, str]:
-    """The environment with every hub told to stay silent."""
-    return {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    """The environment with every hub told to stay silent, and no library sending anything on its own."""
+    return {**os.environ, **SWITCHES, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 def as_json(row: Row) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import clipwatch  # noqa: F401 - before any test module imports a library that would send telemetry
+
 
 def pytest_configure() -> None:
     """A shell has its background jobs ignore some signals, and whatever they start inherits that."""

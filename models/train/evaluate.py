@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import skimage.data
 import sklearn.datasets
 from drawings import CACHE, HELD_OUT_STYLE, TRAINING_STYLES, Concept, concepts, on_white
 from numpy.typing import NDArray
 from phrases import spoken
 from PIL import Image, ImageDraw, ImageOps
+from runtime import onnxruntime
 from tokenizers import Tokenizer
 from train import OUT
 

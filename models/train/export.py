@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from drawings import concepts, on_white
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from phrases import MAX_TOKENS, PAD, spoken
 from PIL import Image
+from runtime import onnxruntime
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional

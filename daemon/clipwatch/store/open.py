@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +27,6 @@ def open_store(
 
 
 def _server(config: StoreConfig, api_key: str) -> QdrantStore:
-    # gRPC writes to stderr by itself, in a form that is not ours; what matters comes as an exception.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from clipwatch.store.connect import public_address, server_client
     from clipwatch.store.qdrant import QdrantStore
 
