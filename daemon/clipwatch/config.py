@@ -180,7 +180,7 @@ class HttpConfig:
 
 @dataclass(frozen=True, slots=True)
 class LogConfig:
-    """One JSON object a line, on stderr."""
+    """The log of `run`: one JSON object a line, on stderr. Other commands log warnings, or as --log-level asks."""
 
     format: str = _key("json", "json | console", choices=("json", "console"))
     level: str = _key("info", "debug | info | warning | error", choices=("debug", "info", "warning", "error"))

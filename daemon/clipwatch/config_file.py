@@ -51,10 +51,6 @@ class LoadedConfig:
     sources: Mapping[str, str]
     file: Path | None
 
-    def given(self, key: str) -> bool:
-        """Whether a person set *key*, rather than it being a default."""
-        return self.sources.get(key, "default") != "default"
-
     def chosen(self, key: str) -> bool:
         """Whether a person set *key* to something else than its default, as `config init` spells them all."""
         section, _, name = key.partition(".")

@@ -64,9 +64,9 @@ class Album:
 
     def kill_sync(self, *options: str) -> None:
         """`sync`, killed after its second batch."""
-        told = {**self.home.full_environment(), "CLIPWATCH_LOG__LEVEL": "info"}
+        told, command = self.home.full_environment(), [COMMAND, "--log-level", "info", "sync", *options]
         with (self.home.path / "killed.log").open("w+") as log:
-            process = subprocess.Popen([COMMAND, "sync", *options], cwd=self.home.path, env=told, stderr=log)
+            process = subprocess.Popen(command, cwd=self.home.path, env=told, stderr=log)
             path = self.home.path / "killed.log"
             wait_until(lambda: path.read_text().count("batch.verified") >= 2, 60, every=0.002)
             process.send_signal(signal.SIGKILL)

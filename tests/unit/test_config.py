@@ -88,7 +88,7 @@ def test_the_environment_beats_the_file_and_the_command_line_beats_both(tmp_path
     assert loaded.sources["log.level"] == "command line"
     assert loaded.sources["batch.size"] == "CLIPWATCH_BATCH__SIZE"
     assert loaded.sources["limits.file_megabytes"] == str(file)
-    assert not loaded.given("image.background")
+    assert "image.background" not in loaded.sources
 
 
 @pytest.mark.parametrize(

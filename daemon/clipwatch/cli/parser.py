@@ -11,31 +11,26 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from clipwatch import __version__
+from clipwatch.cli.arguments import Parser
+from clipwatch.config import LogConfig
 from clipwatch.config_file import LoadedConfig, find_file, load
-from clipwatch.errors import ClipwatchError, ConfigError
+from clipwatch.errors import ClipwatchError
 from clipwatch.service.notify import is_journal
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message[:1].upper()}{message[1:]}.", hint=f"See `{self.prog} --help`.")
-
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Every command with its options."""
-    parser = _Parser(
+    parser = Parser(
         prog="clipwatch",
         description="Drop images in a folder; a Qdrant collection is its living mirror, searchable by meaning.",
     )
     parser.add_argument("--version", action="version", version=f"clipwatch {__version__}")
-    parser.add_argument("--config", metavar="FILE", help="configuration (default: $CLIPWATCH_CONFIG, ./config.toml)")
-    parser.add_argument("--log-format", choices=("json", "console"), help="how the log on stderr looks")
-    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="from where on it is told")
+    _everywhere(parser, default=None)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(name: str, text: str, *, json: bool = True) -> argparse.ArgumentParser:
@@ -94,7 +89,24 @@ def build_parser() -> argparse.ArgumentParser:
         part.add_argument("--user", action="store_true", help="for your own desktop, run in this directory")
         part.add_argument("--dry-run", action="store_true", help="only say what would be done")
         part.add_argument("--root", default="/", metavar="DIR", help="below another root, and start nothing")
+    for below in parser.below():
+        _everywhere(below)
     return parser
+
+
+def _everywhere(parser: Parser, default: Any = argparse.SUPPRESS) -> None:
+    """The options that may stand before the command or after it; without *default* one that is absent says nothing."""
+    for name, choices, text in (
+        ("--config", None, "configuration (default: $CLIPWATCH_CONFIG, ./config.toml)"),
+        ("--log-format", ("json", "console"), "how the log on stderr looks"),
+        (
+            "--log-level",
+            ("debug", "info", "warning", "error"),
+            "from where on it is told (run: as configured, else warning)",
+        ),
+    ):
+        shown = text if default is None else argparse.SUPPRESS
+        parser.add_argument(name, choices=choices, metavar=None if choices else "FILE", default=default, help=shown)
 
 
 def _model_commands(sub: argparse.ArgumentParser) -> None:
@@ -220,15 +232,18 @@ def _context(arguments: argparse.Namespace) -> Any:
     from clipwatch.clock import SystemClock
     from clipwatch.service.logs import LogOutput, make_logger
 
-    log = loaded.config.log
-    # Commands for people say little by themselves; the daemon says what it does.
-    level = log.level if arguments.command == "run" or loaded.given("log.level") else "warning"
-    log_format = log.format
-    if arguments.command != "run" and not loaded.given("log.format") and sys.stderr.isatty():
-        log_format = "console"
+    log_format, level = _log_of(arguments, loaded.config.log)
     output = LogOutput(log_format, level)
     logger, limiter = make_logger(format=log_format, level=level, clock=SystemClock(), output=output)
     return Context(loaded, logger, limiter, json=getattr(arguments, "json", False), output=output)
+
+
+def _log_of(arguments: argparse.Namespace, log: LogConfig) -> tuple[str, str]:
+    """Format and level. The settings are for `run`; the other commands say little unless their command line asks."""
+    if arguments.command == "run":
+        return log.format, log.level
+    usual = "console" if sys.stderr.isatty() else "json"
+    return arguments.log_format or usual, arguments.log_level or "warning"
 
 
 def load_config(arguments: argparse.Namespace) -> LoadedConfig:

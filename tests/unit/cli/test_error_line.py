@@ -23,7 +23,7 @@ def test_the_journal_is_told_that_it_is_an_error(tmp_path: Path, journal: bool, 
         )
         assert done.returncode == 2
         stderr.seek(0)
-        assert stderr.read().startswith(f"{prefix}clipwatch: Argument COMMAND: invalid choice")
+        assert stderr.read().startswith(f"{prefix}clipwatch: Unknown command 'snyc'.")
 
 
 @pytest.mark.parametrize(
