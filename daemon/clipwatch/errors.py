@@ -108,12 +108,37 @@ class CollectionMissing(StoreUnavailable):
 
 
 class StoreRejected(ClipwatchError):
-    """The store refuses, and will refuse again until the operator acts."""
+    """The store refuses, and will refuse again until the operator acts.
+
+    *limit*: the setting of the collection's strict mode that is in the way, or "".
+    """
+
+    def __init__(self, message: str, *, hint: str = "", limit: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.limit = limit
 
 
 class RequestTooLarge(StoreRejected):
-    """The request was over the store's, or a proxy's, size limit; a smaller one may pass."""
+    """The request was over a limit in bytes or in items; a smaller one may pass.
+
+    *most*: how many items a request may have or ask for, or None where the answer does not tell.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", limit: str = "", most: int | None = None) -> None:
+        super().__init__(message, hint=hint, limit=limit)
+        self.most = most
 
 
 class PointRefused(StoreRejected):
-    """The store refuses what was sent (400, 422); one point of the request may be the poison."""
+    """One point of the request is refused for its own sake.
+
+    *points*: the ids that the store's words name; empty where they speak of a place in the request.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", points: frozenset[str] = frozenset()) -> None:
+        super().__init__(message, hint=hint)
+        self.points = points
+
+
+class UpsertRefused(StoreRejected):
+    """Points were refused (400, 422) in words that do not tell whether the store or one of them is to blame."""

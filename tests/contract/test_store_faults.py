@@ -189,10 +189,15 @@ def test_only_a_404_that_names_the_collection_means_that_it_is_missing(store: Qd
     proxy.fail(refusal(404, f"Not found: Collection `{name}` doesn't exist!"))
     with pytest.raises(CollectionMissing, match=name):
         store.count()
-    for other in (f"/collections/{name}/points/count not found", f"Not found: Collection `{name}-2` doesn't exist!"):
-        proxy.fail(refusal(404, other))
-        with pytest.raises(StoreRejected):
+    others = {
+        f"/collections/{name}/points/count not found": StoreRejected,
+        f"Not found: Collection `{name}-2` doesn't exist!": StoreUnavailable,
+    }
+    for words, kind in others.items():
+        proxy.fail(refusal(404, words))
+        with pytest.raises(kind) as other:
             store.count()
+        assert not isinstance(other.value, CollectionMissing)
 
 
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("3600", 60.0), ("0", 0.0), ("-5", 0.0)])
@@ -245,7 +250,7 @@ def test_a_poison_point_is_isolated_by_bisection(store: QdrantStore, proxy: Faul
     def poisoned(request: Request) -> bool:
         return writes(request) and any(point.id.encode() in request.body for point in poison)
 
-    proxy.fail(refusal(422, "Validation error in JSON body: [points: unlucky]"), when=poisoned, times=None)
+    proxy.fail(refusal(422, "Validation error in JSON body: [points[0].payload: unlucky]"), when=poisoned, times=None)
     refusals = patient(store).upsert(points)
     assert {refusal.point.id for refusal in refusals} == {point.id for point in poison}
     assert all("unlucky" in refusal.message for refusal in refusals)
@@ -437,6 +442,7 @@ GRPC_FAULTS = {
     grpc.StatusCode.INTERNAL: StoreUnavailable,
     grpc.StatusCode.ABORTED: StoreUnavailable,
     grpc.StatusCode.UNKNOWN: StoreUnavailable,
+    grpc.StatusCode.FAILED_PRECONDITION: StoreUnavailable,
     grpc.StatusCode.RESOURCE_EXHAUSTED: StoreUnavailable,
     grpc.StatusCode.UNAUTHENTICATED: StoreRejected,
     grpc.StatusCode.PERMISSION_DENIED: StoreRejected,
@@ -470,7 +476,7 @@ def test_grpc_codes_mean_what_their_http_statuses_mean() -> None:
         points = [sample_point(f"{i}.jpg") for i in range(8)]
         stand_in.fail(grpc.StatusCode.OUT_OF_RANGE, "Error, decoded message length too large: found 9 bytes")
         assert store.upsert(points) == ()
-        stand_in.fail(grpc.StatusCode.INVALID_ARGUMENT, "Wrong input: unlucky", method="Upsert")
+        stand_in.fail(grpc.StatusCode.INVALID_ARGUMENT, f"Wrong input: unlucky {points[0].id}", method="Upsert")
         assert store.upsert(points) == ()
         stand_in.fail(grpc.StatusCode.UNAVAILABLE, "away")
         assert patient(store).count() == 8

@@ -1,15 +1,15 @@
 """A gRPC Qdrant made from the servicers that qdrant-client ships, in front of any `QdrantClient`.
 
 Only the wire is stood in for: messages, status codes and metadata are real gRPC, what they mean is decided
-by *backend*. With `fail` the next call, or the next of one method, ends with a status instead.
+by *backend*. With `fail` the next call, or the next ones of one method, end with a status instead.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent import futures
+from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 import grpc
@@ -31,12 +31,22 @@ _CODES = {
 }
 
 
+@dataclass(slots=True)
+class _Fault:
+    code: grpc.StatusCode
+    details: str
+    method: str
+    when: Callable[[Any], bool]
+    times: int | None
+    metadata: tuple[tuple[str, str], ...]
+
+
 class GrpcStandIn:
     """A server on `url`, in front of *backend*, which it does not close. A context manager."""
 
     def __init__(self, backend: QdrantClient, *, api_key: str = "", port: int = 0) -> None:
         self.calls: list[str] = []
-        self._faults: deque[tuple[str, grpc.StatusCode, str, tuple[tuple[str, str], ...]]] = deque()
+        self._faults: list[_Fault] = []
         self._lock = threading.Lock()
         self._api_key = api_key
         self._server = grpc.server(futures.ThreadPoolExecutor(4), interceptors=[_Gate(self._admit)])
@@ -49,11 +59,23 @@ class GrpcStandIn:
         self._server.start()
 
     def fail(
-        self, code: grpc.StatusCode, details: str = "", *, method: str = "", metadata: Sequence[tuple[str, str]] = ()
+        self,
+        code: grpc.StatusCode,
+        details: str = "",
+        *,
+        method: str = "",
+        when: Callable[[Any], bool] = lambda _request: True,
+        times: int | None = 1,
+        metadata: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """End the next call (of *method*, such as "Upsert") with *code*; several calls of this queue up."""
+        """End the next *times* calls (None: all; of *method*, such as "Upsert") with *code*; such orders queue up."""
         with self._lock:
-            self._faults.append((method, code, details, tuple(metadata)))
+            self._faults.append(_Fault(code, details, method, when, times, tuple(metadata)))
+
+    def heal(self) -> None:
+        """Forget every fault."""
+        with self._lock:
+            self._faults.clear()
 
     def close(self) -> None:
         self._server.stop(None).wait()
@@ -64,21 +86,23 @@ class GrpcStandIn:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _admit(self, method: str, metadata: dict[str, str], context: grpc.ServicerContext) -> None:
+    def _admit(self, method: str, request: Any, metadata: dict[str, str], context: grpc.ServicerContext) -> None:
         with self._lock:
             self.calls.append(method)
-            fault = next((f for f in self._faults if f[0] in ("", method)), None)
-            if fault is not None:
-                self._faults.remove(fault)
+            fault = next((f for f in self._faults if f.method in ("", method) and f.when(request)), None)
+            if fault is not None and fault.times is not None:
+                fault.times -= 1
+                if not fault.times:
+                    self._faults.remove(fault)
         if fault is not None:
-            context.set_trailing_metadata(fault[3])
-            context.abort(fault[1], fault[2])
+            context.set_trailing_metadata(fault.metadata)
+            context.abort(fault.code, fault.details)
         if self._api_key and metadata.get("api-key") != self._api_key:
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "Must provide an API key or an Authorization bearer token")
 
 
 class _Gate(grpc.ServerInterceptor):  # type: ignore[misc]
-    def __init__(self, admit: Callable[[str, dict[str, str], Any], None]) -> None:
+    def __init__(self, admit: Callable[[str, Any, dict[str, str], Any], None]) -> None:
         self._admit = admit
 
     def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
@@ -89,7 +113,7 @@ class _Gate(grpc.ServerInterceptor):  # type: ignore[misc]
         method = details.method.rpartition("/")[2]
 
         def call(request: Any, context: Any) -> Any:
-            self._admit(method, metadata, context)
+            self._admit(method, request, metadata, context)
             try:
                 return handler.unary_unary(request, context)
             except UnexpectedResponse as error:

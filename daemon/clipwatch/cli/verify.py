@@ -51,8 +51,8 @@ def _verdict(result: dict[str, Any], undone: list[str]) -> str:
     if not differences:
         return "Not known: what could not be read may differ."
     counts = ", ".join(f"{len(result[kind])} {kind}" for kind in ("missing", "stale", "extra"))
-    # An old point whose successor was refused stays old, whatever `sync` does.
+    # A point that is refused stays missing, or old, whatever `sync` does.
     refused = {(entry["folder"], entry["path"]) for entry in result["rejected"]}
-    lasting = sum((entry["folder"], entry["path"]) in refused for entry in result["stale"])
+    lasting = sum((entry["folder"], entry["path"]) in refused for entry in (*result["missing"], *result["stale"]))
     cure = "" if undone or lasting == differences else " `clipwatch sync` makes it exact."
     return f"Different: {counts}.{cure}"

@@ -229,7 +229,7 @@ class Mirror:
             self.failed = error
         elif self.store_state.ready:
             self._logger.warning("collection.missing", reason=error.sentence())
-            self.store_state.ready = False
+            self.store_state.lost(error, now)
             for folder in self.folders.values():
                 folder.ask_look("collection missing", doubt=True)
         if isinstance(error, StoreRejected) and self.store_state.park(error, now, writing=writing):

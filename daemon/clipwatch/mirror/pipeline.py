@@ -415,13 +415,16 @@ class Pipeline:
             return [(item, Postponed(item.candidate, error)) for item in items]
         verified = self._clock.monotonic()
         self.times.add("verify", verified - stored, len(items))
-        refused = {refusal.point.id: refusal.message for refusal in refusals}
+        refused = {refusal.point.id: refusal for refusal in refusals}
         outcomes: list[tuple[_Item, Outcome]] = []
         wrong = 0
         for item in items:
             expected = row_of(item.candidate, item.content, self._encoder.fingerprint)
-            if item.point.id in refused:
-                message = f"The store refuses its point: {refused[item.point.id]}"
+            refusal = refused.get(item.point.id)
+            if refusal is not None and refusal.error is not None:
+                outcomes.append((item, Postponed(item.candidate, refusal.error)))
+            elif refusal is not None:
+                message = f"The store refuses its point: {refusal.message}"
                 outcomes.append((item, Rejected(item.candidate, RejectReason.STORE_REFUSED, message)))
             elif rows.get(item.point.id) == expected:
                 outcomes.append((item, Stored(item.candidate, expected, item.how)))

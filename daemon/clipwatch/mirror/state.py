@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from clipwatch.errors import StoreRejected
+from clipwatch.errors import CollectionMissing, StoreRejected
+from clipwatch.mirror.pauses import pause_seconds
 
 PARKED_SECONDS: Final = 30.0
 """How long writing rests after the store refused for a reason that only the operator can remove."""
@@ -47,6 +48,8 @@ class StoreState:
     refused: bool = False
     """The last write was: what reads say does not end that."""
     parked_until: float = 0.0
+    missing: int = 0
+    """How often in a row the collection was said to be missing, with no write taken in between."""
 
     def changed(self, available: bool, reason: str) -> None:
         """It went away or came back."""
@@ -59,7 +62,15 @@ class StoreState:
 
     def wrote(self) -> None:
         """It took a write."""
-        self.available, self.trouble, self.refused = True, "", False
+        self.available, self.trouble, self.refused, self.missing = True, "", False, 0
+
+    def lost(self, error: CollectionMissing, now: float) -> None:
+        """The collection is missing though it was found before; said again and again, it is looked for more rarely."""
+        self.ready = False
+        self.missing += 1
+        if self.missing > 1:
+            self.available, self.trouble, self.refused = False, error.sentence(), True
+            self.parked_until = now + pause_seconds(self.missing - 1)
 
     def park(self, error: StoreRejected, now: float, *, writing: bool) -> bool:
         """It refuses, and only the operator can end that; whether this is news."""

@@ -45,8 +45,9 @@ def verify(
     """The answer of the `verify` command, and `undone`: sentences about what could not be compared.
 
     Exact when all of the folder could be read, every image has its own point, made of its present content by the
-    present model, no other point is under the folder's name, and what has no point is rejected. *decoder* must
-    decode whatever it is given. *rejections*: what the notebook says of a folder's files.
+    present model, no other point is under the folder's name, and what has no point is rejected for its own sake: what
+    the store refused is missing too. *decoder* must decode whatever it is given. *rejections*: what the notebook says
+    of a folder's files.
     """
     verification = _Verification(store, encoder, decoder, file_bytes, rejections, step)
     for watch in watches:
@@ -93,7 +94,8 @@ class _Verification:
                 unread += 1
             elif has_point:
                 self._tell("stale", watch, path)
-            elif reason is None:
+            elif reason is None or reason is RejectReason.STORE_REFUSED:
+                # A picture that can be decoded must have a point: that the store does not take it is no excuse.
                 self._tell("missing", watch, path)
             self.step(1)
         for point, extra in difference.extra.items():

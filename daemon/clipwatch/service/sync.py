@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from clipwatch.clock import Clock
-from clipwatch.errors import ClipwatchError, StoreUnavailable
+from clipwatch.errors import ClipwatchError, RejectReason, StoreUnavailable
 from clipwatch.mirror.mirror import Mirror
 from clipwatch.mirror.state import Counts
 from clipwatch.records import path_text
@@ -57,6 +57,13 @@ class SyncRequest:
                 first = path_text(folder.restless[0])
                 self.undone.append(
                     f"{len(folder.restless)} files in folder {folder.name} keep changing and were left: {first} first."
+                )
+            refused = [it for it in folder.rejected.values() if it.reason is RejectReason.STORE_REFUSED]
+            if refused:
+                first = path_text(refused[0].path)
+                self.undone.append(
+                    f"{len(refused)} images of folder {folder.name} have no point of their present content: {first} "
+                    f"first. {refused[0].message}"
                 )
             for directory, reason in folder.counts.unreadable.items():
                 name = path_text(directory) or "."

@@ -48,32 +48,44 @@ def creation(width: int, config: StoreConfig, *, server: bool) -> dict[str, Any]
 
 
 def check_shape(info: models.CollectionInfo, width: int, collection: str) -> None:
-    """Raise `ConfigError`, with the cure, unless *info* has one plain vector, *width* wide, under cosine."""
-    vectors = info.config.params.vectors
-    hint = (
-        "Set store.collection to a new name, or model.path to the model it was made with; "
-        "it is never deleted or changed for you."
-    )
-    if not isinstance(vectors, models.VectorParams):
-        names = ", ".join(map(repr, vectors)) if isinstance(vectors, Mapping) and vectors else "none"
+    """Raise `ConfigError`, with the cure, unless *info* is a collection for plain float vectors, *width* wide."""
+    wrong = _unlike_ours(info)
+    if not wrong and isinstance(vectors := info.config.params.vectors, models.VectorParams) and vectors.size != width:
+        wrong = f"holds vectors {vectors.size} wide; the model makes {width}"
+    if wrong:
         raise ConfigError(
-            f"The collection {collection} has named vectors ({names}) and not one plain vector.", hint=hint
-        )
-    if vectors.size != width:
-        raise ConfigError(
-            f"The collection {collection} holds vectors {vectors.size} wide; the model makes {width}.", hint=hint
-        )
-    if vectors.distance is not models.Distance.COSINE:
-        raise ConfigError(
-            f"The collection {collection} compares by {vectors.distance.value}, not by cosine.", hint=hint
+            f"The collection {collection} {wrong}.",
+            hint="Set store.collection to a new name, or model.path to the model it was made with; "
+            "it is never deleted or changed for you.",
         )
 
 
 def width_of(info: models.CollectionInfo) -> int | None:
     """The width of the one plain vector under cosine; None for any other shape."""
     vectors = info.config.params.vectors
-    plain = isinstance(vectors, models.VectorParams) and vectors.distance is models.Distance.COSINE
-    return vectors.size if plain and isinstance(vectors, models.VectorParams) else None
+    return vectors.size if isinstance(vectors, models.VectorParams) and not _unlike_ours(info) else None
+
+
+def _unlike_ours(info: models.CollectionInfo) -> str:
+    """What keeps our points from being in the collection, or from being the same when they are read back; "" for none.
+
+    The end of a sentence that begins with its name. With `uint8` a server makes zeros of every unit vector; with custom
+    sharding it takes no point without a shard key; several vectors in one are compared in another way.
+    """
+    params = info.config.params
+    vectors = params.vectors
+    if not isinstance(vectors, models.VectorParams):
+        names = ", ".join(map(repr, vectors)) if isinstance(vectors, Mapping) and vectors else "none"
+        return f"has named vectors ({names}) and not one plain vector"
+    if vectors.distance is not models.Distance.COSINE:
+        return f"compares by {vectors.distance.value}, not by cosine"
+    if vectors.datatype is models.Datatype.UINT8:
+        return "keeps vectors as uint8, which makes zeros of ours"
+    if vectors.multivector_config is not None:
+        return "keeps several vectors in one (multivector) and not one plain vector"
+    if params.sharding_method is models.ShardingMethod.CUSTOM:
+        return "has custom sharding, and clipwatch gives no shard keys"
+    return ""
 
 
 def check_version(version: str, address: str) -> None:
@@ -90,7 +102,8 @@ def check_version(version: str, address: str) -> None:
 def equals(key: str, value: str) -> models.FieldCondition | models.Filter:
     """Payload *key* equal to *value*, as text or, where it reads as one, as a whole number."""
     text = models.FieldCondition(key=key, match=models.MatchValue(value=value))
-    if not re.fullmatch(r"-?\d{1,18}", value):
+    # Keys with an index of ours hold text: where strict mode wants an index, a number would be refused.
+    if key in INDEXED_KEYS or not re.fullmatch(r"-?\d{1,18}", value):
         return text
     number = models.FieldCondition(key=key, match=models.MatchValue(value=int(value)))
     return models.Filter(should=[text, number])

@@ -6,15 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from clipwatch.errors import StoreRejected
 from clipwatch.records import LedgerRow, Point, Vector
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A point that the store will never take, and its words for why."""
+    """A point that the store did not take, and its words for why.
+
+    *error*: where these do not say that the point itself is to blame, what a person must do about it; None where the
+    store will never take this point as it is.
+    """
 
     point: Point
     message: str
+    error: StoreRejected | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +71,10 @@ class Store(Protocol):
         ...
 
     def upsert(self, points: Sequence[Point]) -> tuple[Refusal, ...]:
-        """Write all *points*; those that the store refuses for their own sake are isolated and returned.
+        """Write all *points*; those that are refused while others are taken are isolated and returned.
 
-        Splits by bytes and by the store's size limits. Vectors must be finite and non-zero (ValueError).
+        Raises `StoreRejected` where the store refuses whatever it is sent. Splits by bytes and by the store's limits.
+        Vectors must be finite and non-zero (ValueError).
         """
         ...
 

@@ -2,7 +2,7 @@
 
 The client has five families for REST (`UnexpectedResponse`, `ResponseHandlingException`, `QdrantException`,
 bare `ValueError` for an answer that is no JSON, `AssertionError` for a null result) and `grpc.RpcError`. All
-are reduced to an HTTP status and words, and those to what must be done: wait, or call the operator.
+are reduced to an HTTP status and words; `classify` says who must act on those.
 """
 
 from __future__ import annotations
@@ -26,33 +26,15 @@ from clipwatch.errors import (
     StoreBusy,
     StoreRejected,
     StoreUnavailable,
+    UpsertRefused,
 )
+from clipwatch.store.classify import STATUS_OF_CODE, UPSERT, Actor, classify
 
 CLIENT_ERRORS: Final = (ApiException, QdrantException, grpc.RpcError, ValueError, AssertionError)
 """What a call may raise; `ValueError` covers JSON, Unicode and serialisation errors."""
 
 RETRY_AFTER_CAP_SECONDS: Final = 60.0
 _WORDS_CAP_CHARACTERS: Final = 300
-
-_TOO_LARGE: Final = re.compile(r"larger than allowed|larger than max|too large|size limit", re.IGNORECASE)
-_NO_SPACE: Final = re.compile(
-    r"no space left|disk (is )?full|insufficient storage|not enough (disk )?space", re.IGNORECASE
-)
-_WRONG_SHAPE: Final = re.compile(r"vector dimension|expected dim|vector name|not existing vector", re.IGNORECASE)
-
-_STATUS_OF_CODE: Final = {
-    grpc.StatusCode.INVALID_ARGUMENT: 400,
-    grpc.StatusCode.OUT_OF_RANGE: 400,
-    grpc.StatusCode.FAILED_PRECONDITION: 400,
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-    grpc.StatusCode.PERMISSION_DENIED: 403,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.ALREADY_EXISTS: 409,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.UNIMPLEMENTED: 501,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
-}
-"""The server's own mapping, turned round; every other code is a 503: time heals it."""
 
 
 class StoreConflict(StoreRejected):
@@ -93,7 +75,8 @@ def translate(error: BaseException, operation: str, origin: Origin) -> Clipwatch
     if isinstance(error, grpc.RpcError):
         return _by_code(error, operation, origin)
     if isinstance(error, (PydanticSerializationError, UnicodeEncodeError)):
-        return PointRefused(f"The store's request cannot be written: {origin.words(str(error))}.")
+        unwritable = f"The store's request cannot be written: {origin.words(str(error))}."
+        return PointRefused(unwritable) if operation == UPSERT else StoreRejected(unwritable)
     return _garbage(error, origin)
 
 
@@ -122,42 +105,32 @@ def _by_code(error: grpc.RpcError, operation: str, origin: Origin) -> ClipwatchE
         return _timeout(origin)
     if code is grpc.StatusCode.UNAVAILABLE:
         return _refused(origin, details)
-    return _by_status(_STATUS_OF_CODE.get(code, 503) if code else 503, details, operation, origin, None)
+    return _by_status(STATUS_OF_CODE.get(code, 503) if code else 503, details, operation, origin, None)
 
 
 def _by_status(status: int, text: str, operation: str, origin: Origin, headers: httpx.Headers | None) -> ClipwatchError:
-    words = origin.words(text) or "no reason given"
+    words = (origin.words(text) or "no reason given").rstrip(".!")
     said = f"The store at {origin.address} answered {status} to {operation}: {words}."
-    if status == 507 or _NO_SPACE.search(text):
-        return StoreUnavailable(said, hint="Free disk space where the store keeps its data.")
-    if status == 413 or (status in (400, 422, 429) and _TOO_LARGE.search(text)):
-        return RequestTooLarge(
-            said, hint="Raise the request limit of the store, or of the proxy in front of it, or lower batch.size."
-        )
     if status in (401, 403):
-        return StoreRejected(
-            f"The store at {origin.address} does not let us in ({status}: {words}).",
-            hint="Set store.api_key, or store.api_key_file, to a key that may read and write this collection.",
-        )
-    if status == 404:
-        if re.search(rf"collection\W+{re.escape(origin.collection)}(?![\w-])", text, re.IGNORECASE):
+        said = f"The store at {origin.address} does not let us in ({status}: {words})."
+    judged = classify(status, text, call=operation, collection=origin.collection)
+    match judged.actor:
+        case Actor.TIME:
+            return StoreUnavailable(said, hint=judged.hint, retry_after_seconds=_retry_after(headers))
+        case Actor.RATE:
+            return _rate_limited(origin, text, _retry_after(headers))
+        case Actor.CREATOR:
             return CollectionMissing(f"The collection {origin.collection} does not exist at {origin.address}.")
-        return StoreRejected(
-            said, hint="Check that store.url is the address of a Qdrant server, and its version 1.10 or newer."
-        )
-    if status == 409:
-        return StoreConflict(said)
-    if status == 429:
-        return _rate_limited(origin, text, _retry_after(headers))
-    if status in (400, 422):
-        if operation == "upsert" and not _WRONG_SHAPE.search(text):
-            return PointRefused(said)
-        return StoreRejected(said, hint="See that the collection was made for this model and by this program.")
-    if status == 501:
-        return StoreRejected(said, hint="Update the Qdrant server: version 1.10 or newer is needed.")
-    if status >= 500 or status in (0, 200, 204, 408, 425):
-        return StoreUnavailable(said, retry_after_seconds=_retry_after(headers))
-    return StoreRejected(said, hint="Check store.url.")
+        case Actor.RIVAL:
+            return StoreConflict(said)
+        case Actor.SENDER:
+            return RequestTooLarge(said, hint=judged.hint, limit=judged.limit, most=judged.most)
+        case Actor.POINT:
+            return PointRefused(said, points=judged.points)
+        case Actor.UNCLEAR:
+            return UpsertRefused(said, hint=judged.hint)
+        case Actor.OPERATOR:
+            return StoreRejected(said, hint=judged.hint, limit=judged.limit)
 
 
 def _refused(origin: Origin, reason: str) -> StoreUnavailable:

@@ -26,10 +26,12 @@ from clipwatch.errors import (
     RequestTooLarge,
     StoreRejected,
     StoreUnavailable,
+    UpsertRefused,
 )
 from clipwatch.records import LedgerRow, Point, Vector
 from clipwatch.store import collection as shape
 from clipwatch.store import payload as stored
+from clipwatch.store.classify import blames
 from clipwatch.store.contract import Hit, Refusal, StoredPoint, StoreInfo
 from clipwatch.store.faults import CLIENT_ERRORS, Origin, StoreConflict, lost_connection, not_completed, translate
 from clipwatch.store.pages import Each, Pages
@@ -39,6 +41,9 @@ REQUEST_BYTES: Final = 8 * 2**20
 
 _PAGE_POINTS: Final = 1000
 _PAGE_POINTS_WITH_VECTORS: Final = 200
+_UNCLEAR_IN_A_ROW: Final = 3
+"""After so many single points refused in words that tell nothing, with none taken in between, the store is to blame."""
+
 _NUMBER_BYTES: Final = 21
 """A float32 as JSON spells it, at its longest, with the comma."""
 
@@ -73,6 +78,8 @@ class QdrantStore:
         self._revive = revive
         self._closing = closing
         self._width: int | None = None
+        self._page_limit = _PAGE_POINTS
+        """The most items that the collection lets one request ask for, as far as is known."""
         self._closed = threading.Event()
         self._owns_client = True
         self.placing: Callable[[int], None] = lambda _width: None
@@ -89,7 +96,7 @@ class QdrantStore:
 
     def speak_of(self, collection: str) -> None:
         """From now on mean this collection of the same store."""
-        self._name, self._width = collection, None
+        self._name, self._width, self._page_limit = collection, None, _PAGE_POINTS
         self._origin = replace(self._origin, collection=collection)
 
     def beside(self, collection: str) -> QdrantStore:
@@ -166,18 +173,20 @@ class QdrantStore:
                 raise ValueError(f"the vector of point {point.id} is not finite, non-zero float32 of the right width")
         refusals: list[Refusal] = []
         for chunk in self._requests(points):
-            self._halving(chunk, self._send_points, lambda point, why: refusals.append(Refusal(point, why)))
+            refusals += self._sent_in_parts(chunk)
+        if len(refusals) == len(points):
+            for refusal in refusals:
+                if refusal.error is not None:
+                    raise refusal.error
         return tuple(refusals)
 
     def refresh(self, payloads: Mapping[str, Mapping[str, Any]]) -> None:
         """See `Store`. Points are named by a filter: naming them by id fails where one is absent."""
-        for chunk in _chunks(list(payloads.items()), _PAGE_POINTS):
-            self._halving(chunk, self._send_payloads)
+        self._in_parts(list(payloads.items()), self._send_payloads)
 
     def delete(self, folder: str, ids: Sequence[str]) -> None:
         """See `Store`."""
-        for chunk in _chunks(ids, _PAGE_POINTS):
-            self._delete(models.Filter(must=[_has_id(chunk), _folder_is(folder)]))
+        self._in_parts(ids, lambda part: self._delete(models.Filter(must=[_has_id(part), _folder_is(folder)])))
 
     def delete_folder(self, folder: str) -> int:
         """See `Store`."""
@@ -209,20 +218,28 @@ class QdrantStore:
     def vectors(self, contents: Sequence[str], model: str) -> dict[str, tuple[Vector, dict[str, Any]]]:
         """See `Store`."""
         found: dict[str, tuple[Vector, dict[str, Any]]] = {}
-        for chunk in _chunks(list(dict.fromkeys(contents)), _PAGE_POINTS_WITH_VECTORS // 2):
-            wanted, offset = set(chunk), None
-            while wanted:
-                # The condition narrows as contents are found, so that the many copies of one cannot hide another.
-                condition = models.Filter(must=[_equal("model", model), _one_of("content", sorted(wanted))])
-                records, offset = self._scroll(condition, offset, _PAGE_POINTS_WITH_VECTORS, True, vectors=True)
-                for record in records:
-                    vector, payload = stored.stored_vector(record.vector), record.payload or {}
-                    content = payload.get("content")
-                    if content in wanted and vector is not None and self._width in (None, len(vector)):
-                        found[content] = (vector, payload)
-                        wanted.discard(content)
-                if offset is None:
-                    break
+        self._in_parts(
+            list(dict.fromkeys(contents)),
+            lambda part: found.update(self._find_vectors(part, model)),
+            most=_PAGE_POINTS_WITH_VECTORS // 2,
+        )
+        return found
+
+    def _find_vectors(self, contents: Sequence[str], model: str) -> dict[str, tuple[Vector, dict[str, Any]]]:
+        found: dict[str, tuple[Vector, dict[str, Any]]] = {}
+        wanted, offset = set(contents), None
+        while wanted:
+            # The condition narrows as contents are found, so that the many copies of one cannot hide another.
+            condition = models.Filter(must=[_equal("model", model), _one_of("content", sorted(wanted))])
+            records, offset = self._scroll(condition, offset, _PAGE_POINTS_WITH_VECTORS, True, vectors=True)
+            for record in records:
+                vector, payload = stored.stored_vector(record.vector), record.payload or {}
+                content = payload.get("content")
+                if content in wanted and vector is not None and self._width in (None, len(vector)):
+                    found[content] = (vector, payload)
+                    wanted.discard(content)
+            if offset is None:
+                break
         return found
 
     def count(self, folder: str | None = None, *, model: str | None = None) -> int:
@@ -231,7 +248,13 @@ class QdrantStore:
         if model is not None:
             must.append(_equal("model", model))
         condition = models.Filter(must=must) if must else None
-        return self._call("count", lambda c: c.count(self._name, count_filter=condition, exact=True)).count
+        try:
+            return self._call("count", lambda c: c.count(self._name, count_filter=condition, exact=True)).count
+        except StoreRejected as error:
+            if error.limit != "search_allow_exact":
+                raise
+        # A guess would be no count: where exact ones are forbidden, the points are counted page by page.
+        return sum(len(page) for page in Pages(lambda offset: self._scroll(condition, offset, _PAGE_POINTS, False)))
 
     def folders(self) -> dict[str, int]:
         """See `Store`. A store without facets, or without the index they need, is counted point by point."""
@@ -358,27 +381,47 @@ class QdrantStore:
         if chunk:
             yield chunk
 
-    def _halving(
-        self, items: Sequence[T], send: Callable[[Sequence[T]], None], refused: Callable[[T, str], None] | None = None
-    ) -> None:
-        """Send *items*, in halves where they are too large or, with *refused*, where one of them is poison."""
-        waiting = [items]
+    def _in_parts(self, items: Sequence[T], send: Callable[[Sequence[T]], object], *, most: int = _PAGE_POINTS) -> None:
+        """Send *items*, up to *most* at a time; smaller parts where the store says that these are too large."""
+        waiting = list(_chunks(items, most))[::-1]
         while waiting:
             part = waiting.pop()
             try:
                 send(part)
-                continue
-            except RequestTooLarge:
+            except RequestTooLarge as error:
                 if len(part) == 1:
                     raise
-            except PointRefused as error:
-                if refused is None:
-                    raise
+                waiting += _smaller(part, error.most)
+
+    def _sent_in_parts(self, points: Sequence[Point]) -> list[Refusal]:
+        """Write *points*; those that are refused, each after it was sent alone or with its own kind.
+
+        Halves find the one that is to blame. Where one after the other is refused in words that do not tell, no point
+        is to blame, and the rest is not tried.
+        """
+        refusals: list[Refusal] = []
+        waiting, in_a_row = [points], 0
+        while waiting:
+            part = waiting.pop()
+            try:
+                self._send_points(part)
+                in_a_row = 0
+            except RequestTooLarge as error:
                 if len(part) == 1:
-                    refused(part[0], error.message)
+                    raise
+                waiting += _smaller(part, error.most)
+            except (PointRefused, UpsertRefused) as error:
+                if len(part) > 1:
+                    waiting += _smaller(part, None)
                     continue
-            middle = len(part) // 2
-            waiting += (part[middle:], part[:middle])
+                own = isinstance(error, PointRefused) and blames(error.points, part[0].id)
+                unclear = None if own else UpsertRefused(error.message, hint=error.hint)
+                refusals.append(Refusal(part[0], error.message, unclear))
+                in_a_row = 0 if own else in_a_row + 1
+                if in_a_row == _UNCLEAR_IN_A_ROW:
+                    untried = [point for other in waiting for point in other]
+                    return refusals + [Refusal(point, error.message, unclear) for point in untried]
+        return refusals
 
     def _send_points(self, points: Sequence[Point]) -> None:
         structs = [models.PointStruct(id=p.id, vector=p.vector.tolist(), payload=p.payload) for p in points]
@@ -412,23 +455,38 @@ class QdrantStore:
         *,
         vectors: bool = False,
     ) -> tuple[list[models.Record], Any]:
-        return self._call(
-            "scroll",
-            lambda c: c.scroll(
-                self._name,
-                scroll_filter=condition,
-                offset=offset,
-                limit=limit,
-                with_payload=payload,
-                with_vectors=vectors,
-            ),
-        )
+        """A page of up to *limit* points; a smaller one where the collection's strict mode allows no more."""
+
+        def page(size: int) -> tuple[list[models.Record], Any]:
+            return self._call(
+                "scroll",
+                lambda c: c.scroll(
+                    self._name,
+                    scroll_filter=condition,
+                    offset=offset,
+                    limit=size,
+                    with_payload=payload,
+                    with_vectors=vectors,
+                ),
+            )
+
+        while True:
+            size = min(limit, self._page_limit)
+            try:
+                return page(size)
+            except RequestTooLarge as error:
+                if size == 1:
+                    raise
+                self._page_limit = max(1, min(size - 1, error.most or size // 2))
 
     def _retrieve(self, ids: Sequence[str], keys: Sequence[str]) -> list[models.Record]:
-        def fetch(chunk: Sequence[Any]) -> list[models.Record]:
-            return self._call("retrieve", lambda c: c.retrieve(self._name, chunk, with_payload=list(keys)))
+        found: list[models.Record] = []
 
-        return [record for chunk in _chunks(stored.stored_ids(ids), _PAGE_POINTS) for record in fetch(chunk)]
+        def fetch(part: Sequence[Any]) -> None:
+            found.extend(self._call("retrieve", lambda c: c.retrieve(self._name, part, with_payload=list(keys))))
+
+        self._in_parts(stored.stored_ids(ids), fetch)
+        return found
 
     def _count_folders(self) -> dict[str, int]:
         keys = models.PayloadSelectorInclude(include=["folder"])
@@ -441,6 +499,12 @@ class QdrantStore:
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _smaller(part: Sequence[T], most: int | None) -> list[Sequence[T]]:
+    """*part* in pieces of *most*, or in halves, the first last; for a stack."""
+    size = most if most is not None and 0 < most < len(part) else (len(part) + 1) // 2
+    return list(_chunks(part, size))[::-1]
 
 
 def _has_id(ids: Sequence[str]) -> models.HasIdCondition:

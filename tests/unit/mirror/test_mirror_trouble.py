@@ -218,9 +218,8 @@ def test_a_poison_point_is_put_aside_and_its_batch_goes_on(tmp_path: Path) -> No
     with behind_proxy(tmp_path) as (b, proxy):
         fill(b.folder, 25)
         put(b.folder, "poison.png", picture(99))
-        proxy.fail(
-            refusal(400, "Wrong input: poison"), when=lambda r: writes(r) and b"poison.png" in r.body, times=None
-        )
+        words = f"Wrong input: poison in {uuid_text(point_uuid('images', b'poison.png'))}"
+        proxy.fail(refusal(400, words), when=lambda r: writes(r) and b"poison.png" in r.body, times=None)
         b.start()
         b.quiet()
         assert [item.reason for item in b.one.rejected.values()] == [RejectReason.STORE_REFUSED]

@@ -177,12 +177,16 @@ def test_what_decoding_cannot_show_is_told_by_the_notebook(b: Bench, monkeypatch
         return tuple(Refusal(point, "poison") for point in points if point.id == poison)
 
     monkeypatch.setattr(b.store, "upsert", refuse)
-    assert b.sync()["undone"] == []
+    [sentence] = b.sync()["undone"]
+    assert "00001.png" in sentence
+    assert "poison" in sentence
     result = verified(b)
-    assert result["exact"] is True
+    assert result["exact"] is False, "the picture is good, and has no point"
+    assert paths(result, "missing") == {"00001.png"}
     assert reasons(result) == {"00001.png": "store_refused"}
     (b.state / "notebook.sqlite").unlink()
-    assert paths(verified(b), "missing") == {"00001.png"}
+    result = verified(b)
+    assert (paths(result, "missing"), reasons(result)) == ({"00001.png"}, {})
 
 
 def test_an_old_point_whose_successor_is_refused_is_stale_and_says_why(
