@@ -167,12 +167,8 @@ def test_no_picture_is_blamed_for_what_the_server_says_and_all_is_exact_once_it_
     assert verified(b)["exact"]
 
 
-@pytest.mark.parametrize(
-    "words", ["Wrong input: point {id}: no such luck", "Validation error: [points[0].payload: bad]"]
-)
-def test_a_point_that_the_words_are_about_is_put_aside_alone_and_verify_is_not_exact(
-    server: Server, words: str
-) -> None:
+@pytest.mark.parametrize("words", ["Wrong input: point {id}: bad luck", "Validation error: [points[0].payload: bad]"])
+def test_a_point_that_the_words_are_about_is_put_aside_alone_and_nothing_is_exact(server: Server, words: str) -> None:
     b = server.b
     fill(b.folder, 30)
     put(b.folder, "poison.png", picture(99))
@@ -184,11 +180,7 @@ def test_a_point_that_the_words_are_about_is_put_aside_alone_and_verify_is_not_e
     assert {path: it.reason for path, it in b.one.rejected.items()} == {b"poison.png": RejectReason.STORE_REFUSED}
     assert request.result["rejected"] == 1
     assert request.result["embedded"] == 30
-    assert [
-        sentence
-        for sentence in request.undone
-        if ("poison.png" in sentence and "luck" in sentence) or "bad" in sentence
-    ]
+    assert [sentence for sentence in request.undone if "poison.png" in sentence and "bad" in sentence]
     assert b.now.store_state.available
     result = verified(b)
     assert not result["exact"], "the picture is good, and has no point"
