@@ -153,7 +153,7 @@ class LimitsConfig:
     delete_fraction: float = _key(
         0.5,
         "A folder whose deletes within the hold time pass this share and 50 points is held; so is one that is "
-        "empty or shares no file with its points, however few.",
+        "empty or shares no file with its points, however few, unless the kernel reported each delete.",
         low=0,
         high=1,
     )

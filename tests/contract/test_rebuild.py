@@ -23,7 +23,7 @@ from clipwatch.store.qdrant import QdrantStore
 from clipwatch.store.rebuild import Rebuild, built_name
 from support import onnx_models
 from support.grpc_stand_in import GrpcStandIn
-from support.mirrors import Bench, assert_exact, fill, tiny_encoder
+from support.mirrors import Bench, FakeClock, assert_exact, fill, picture, put, tiny_encoder
 from support.stores import Told, fresh_collection, sample_point, shared_engine, unit
 
 WRITES = frozenset(
@@ -85,6 +85,7 @@ class Rig:
     collection: str = field(default_factory=fresh_collection)
     told: Told = field(default_factory=Told)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    clock: FakeClock = field(default_factory=FakeClock)
     bench: Bench | None = None
     rebuild: Rebuild | None = None
 
@@ -100,10 +101,12 @@ class Rig:
         self.rebuild = Rebuild(
             store, folders=lambda: ["images"], asked=asked, fingerprint=lambda: encoder.fingerprint, logger=self.told
         )
-        self.bench = Bench(self.images, self.directory / "state", store, encoder=encoder, limits=self.limits)
+        self.bench = Bench(
+            self.images, self.directory / "state", store, encoder=encoder, limits=self.limits, clock=self.clock
+        )
         self.bench.watch = replace(self.bench.watch, settle_seconds=0.0)
         mirror = self.bench.start()
-        Switchover(mirror, self.rebuild, patiently=lambda call: call(), clock=self.bench.clock, logger=self.told)
+        Switchover(mirror, self.rebuild, patiently=lambda call: call(), logger=self.told)
         return self.bench
 
     def run(self, encoder: VisionEncoder, *, asked: bool = False) -> Bench:
@@ -297,6 +300,38 @@ def test_a_doubt_ends_when_a_scan_after_the_hold_agrees(rig: Rig) -> None:
     assert bench.now.doubt
     bench.clock.jump(rig.limits.delete_hold_minutes * 60)
     bench.look()
+    assert not bench.now.doubt
+    rig.assert_shown(wide_encoder())
+
+
+def test_sync_from_cron_alone_ends_the_hold_of_a_rebuild(rig: Rig) -> None:
+    rig.run(tiny_encoder())
+    for file in rig.images.iterdir():
+        file.unlink()
+    for minutes in (0, 30, 59):
+        rig.run(wide_encoder())
+        assert rig.behind() == rig.collection, f"after {minutes} minutes"
+        rig.clock.jump(30 * 60 if minutes == 0 else 29 * 60)
+    rig.clock.jump(2 * 60)
+    rig.run(wide_encoder())
+    rig.assert_shown(wide_encoder())
+
+
+def test_confirm_without_a_daemon_vouches_for_no_rebuild_that_was_never_announced(rig: Rig) -> None:
+    """Another disk lies in the folder's place; nothing has been said about it yet."""
+    rig.run(tiny_encoder())
+    for file in rig.images.iterdir():
+        file.unlink()
+    put(rig.images, "another.png", picture(500))
+    bench = rig.start(wide_encoder())
+    assert bench.now.confirm() == {}
+    bench.quiet()
+    assert "3 of the 3 points" in bench.now.doubt
+    assert rig.behind() == rig.collection
+    bench.stop()
+    bench = rig.start(wide_encoder())
+    assert bench.now.confirm(), "now it was announced"
+    bench.quiet()
     assert not bench.now.doubt
     rig.assert_shown(wide_encoder())
 

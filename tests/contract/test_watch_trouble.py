@@ -36,12 +36,12 @@ class GatedInbox(Inbox):
         self.gate.set()
         self.breaks = False
 
-    def post(self, folder: str, path: bytes) -> None:
+    def post(self, folder: str, path: bytes, *, removed: bool = False) -> None:
         if self.breaks:
             self.breaks = False
             raise RuntimeError("a broken handler")
         self.gate.wait()
-        super().post(folder, path)
+        super().post(folder, path, removed=removed)
 
 
 class Bench:
@@ -316,7 +316,7 @@ def test_a_moved_files_new_name_is_posted_before_the_old_one(
 ) -> None:
     """Seen in between, a rename is a copy, whose vector is reused; the other way round it would be a removal."""
     posted: list[bytes] = []
-    monkeypatch.setattr(bench.inbox, "post", lambda _, path: posted.append(path))
+    monkeypatch.setattr(bench.inbox, "post", lambda _, path, **__: posted.append(path))
     monkeypatch.setattr(bench.inbox, "post_tree", lambda _, path: posted.append(path))
     (folder / "old").mkdir()
     write_image(folder / "a.jpg", 1)

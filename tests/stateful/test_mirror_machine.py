@@ -115,9 +115,11 @@ class MirrorMachine(RuleBasedStateMachine):
         put(self.path(at._replace(name=".")), at.name, data)
 
     def tell(self, told: bool, *places: At) -> None:
+        """As a live watch does, which tells deletes from other changes."""
         if told and self.b.mirror is not None:
             for at in places:
-                self.b.touch(at.name, folder=at.folder)
+                removed = not os.path.lexists(self.path(at))
+                self.b.now.inbox.post(at.folder, os.fsencode(at.name), removed=removed)
 
     @rule(at=PLACES, seed=SEEDS, told=TOLD)
     def create_or_overwrite(self, at: At, seed: int, told: bool) -> None:

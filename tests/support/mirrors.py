@@ -304,6 +304,11 @@ class Bench:
         for name in names:
             self.now.inbox.post(folder or self.one.name, os.fsencode(name))
 
+    def touch_removed(self, *names: str | Path) -> None:
+        """Say, as a live watch would, that these paths were deleted or moved away."""
+        for name in names:
+            self.now.inbox.post(self.one.name, os.fsencode(name), removed=True)
+
     def touch_tree(self, directory: str | bytes) -> None:
         """Say, as a watcher would, that something happened below this directory."""
         self.now.inbox.post_tree(self.one.name, os.fsencode(directory))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clipwatch.cli.old_model import Folder, Remembered
     from clipwatch.image.pool import DecodePool, DecodeSettings
     from clipwatch.mirror.mirror import Mirror
-    from clipwatch.mirror.notebook import Rejection
+    from clipwatch.mirror.notebook import NotedLosses, Rejection
     from clipwatch.model.encoder import VisionEncoder
     from clipwatch.model.text import TextEncoder
     from clipwatch.records import Preprocessing
@@ -61,6 +61,15 @@ class Context:
     def state(self) -> Path:
         """The state directory."""
         return Path(self.config.state.path)
+
+    def losses(self, folder: str) -> NotedLosses:
+        """What the notebook says of a folder's losses."""
+        from clipwatch.mirror.holds import Kind
+        from clipwatch.mirror.losses import Now, hold_seconds
+        from clipwatch.mirror.notebook import read_losses
+
+        seconds = hold_seconds(self.config.limits)
+        return read_losses(self.state / NOTEBOOK, folder, kind=Kind.DELETES, now=Now.of(self.clock), seconds=seconds)
 
 
 class Parts:
@@ -261,6 +270,7 @@ class Parts:
             decoder=self.query_decoder,
             text=self.text_rows,
             rejections=self._rejections,
+            losses=self._context.losses,
             front=front,
             before=OldAnswers(
                 self._context.config,
@@ -311,7 +321,7 @@ class Parts:
             lock_fallback=partial(_lock_fallback, context.state),
         )
         patiently = partial(self.store.attempt, "switch")
-        Switchover(mirror, self.rebuild, patiently=patiently, clock=context.clock, logger=context.logger)
+        Switchover(mirror, self.rebuild, patiently=patiently, logger=context.logger)
         return mirror
 
     def requests_of(self, thread: str) -> int:

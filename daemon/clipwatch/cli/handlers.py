@@ -7,6 +7,7 @@ from typing import Any
 
 from clipwatch.cli.assemble import Context, Parts
 from clipwatch.errors import ClipwatchError
+from clipwatch.mirror.losses import Now
 from clipwatch.service.answers import export, forget
 from clipwatch.service.control import Answer, Handler
 from clipwatch.service.daemon import Daemon
@@ -61,7 +62,7 @@ def handlers(
         return answer
 
     def plan(_request: dict[str, Any]) -> Answer:
-        return (yield from answers.plan(context.clock.now().timestamp()))
+        return (yield from answers.plan(Now.of(context.clock)))
 
     def sync(_request: dict[str, Any]) -> Answer:
         return (yield from _watched_sync(daemon, None))

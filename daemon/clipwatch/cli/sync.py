@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from clipwatch.cli.asking import ask_daemon, print_json, say_undone
 from clipwatch.cli.assemble import Context, opened, quiet_libraries
 from clipwatch.errors import StoreUnavailable
+from clipwatch.mirror.losses import Now
 from clipwatch.service.logs import tell_summaries
 from clipwatch.service.state import state_lock
 from clipwatch.visible import visible
@@ -59,7 +60,7 @@ def by_itself(
     *,
     rebuild: bool = False,
     progress: Callable[[dict[str, Any], int], None] = lambda _counts, _pending: None,
-    prepare: Callable[[Mirror], None] = lambda _mirror: None,
+    prepare: Callable[[Mirror], object] = lambda _mirror: None,
 ) -> dict[str, Any]:
     """One pass in this process, after *prepare*; the answer of `sync`, and `undone`: sentences about what was left."""
     from clipwatch.service.sync import run_to_quiet
@@ -130,7 +131,7 @@ def _dry_run(context: Context, *, rebuild: bool) -> int:
         actions = ask_daemon(context, {"command": "plan"})
         if actions is None:
             parts.open_together()
-            actions = parts.answers().plan(context.clock.now().timestamp())
+            actions = parts.answers().plan(Now.of(context.clock))
         while True:
             try:
                 plan.append(next(actions))

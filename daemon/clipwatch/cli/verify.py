@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from clipwatch.cli.asking import ask_daemon, print_json, result_of, say_undone
-from clipwatch.cli.assemble import NOTEBOOK, Context, opened
-from clipwatch.mirror.notebook import read_hold
+from clipwatch.cli.assemble import Context, opened
 from clipwatch.visible import visible
 
 
@@ -22,7 +20,7 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
         with opened(context, give_up_seconds=context.config.store.timeout_seconds) as parts:
             parts.open_together()
             result = parts.answers().verify(deep=arguments.deep)
-    undone = [*result.pop("undone", []), *_holds(result, context.state / NOTEBOOK)]
+    undone = [*result.pop("undone", []), *_holds(result, context)]
     say_undone(undone)
     if context.json:
         print_json(result)
@@ -36,12 +34,15 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
     return 0 if result["exact"] else 1
 
 
-def _holds(result: dict[str, Any], notebook: Path) -> Iterator[str]:
+def _holds(result: dict[str, Any], context: Context) -> Iterator[str]:
     """What `sync` would leave: a sentence for each folder whose extra points wait for a person, or for time."""
     for folder in sorted({entry["folder"] for entry in result["extra"]}):
-        reason = read_hold(notebook, folder)
-        if reason:
-            yield f"Deletes in folder {folder} are held ({reason}) until a later scan agrees, or `clipwatch confirm`."
+        hold = context.losses(folder).state.hold
+        if hold is not None:
+            yield (
+                f"Deletes in folder {folder} are held ({hold.reason}) until a later scan agrees, "
+                "or `clipwatch confirm`."
+            )
 
 
 def _verdict(result: dict[str, Any], undone: list[str]) -> str:

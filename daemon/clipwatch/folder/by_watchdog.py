@@ -158,7 +158,7 @@ class WatchdogBackend:
                 self._arm(path)
             self._inbox.post_tree(folder, path)
         if self._rules.is_image_name(name):
-            self._inbox.post(folder, path)
+            self._inbox.post(folder, path, removed=bool(mask & _GONE))
 
     def _fail(self, reason: str) -> None:
         self._failure = self._failure or reason

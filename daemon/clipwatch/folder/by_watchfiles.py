@@ -92,7 +92,7 @@ class WatchfilesBackend:
         if self._rules.recursive and self._may_be_directory(absolute, gone_counts=not is_image):
             self._inbox.post_tree(self._folder, path)
         if is_image:
-            self._inbox.post(self._folder, path)
+            self._inbox.post(self._folder, path, removed=kind == Change.deleted)
 
     def _may_be_directory(self, absolute: bytes, *, gone_counts: bool) -> bool:
         try:

@@ -18,6 +18,8 @@ class Dirty:
     paths: dict[str, tuple[bytes, ...]]
     trees: dict[str, tuple[bytes, ...]]
     everywhere: dict[str, str]
+    removed: frozenset[tuple[str, bytes]] = frozenset()
+    """Folder and path of those among *paths* whose removal the kernel reported."""
 
     def __bool__(self) -> bool:
         return bool(self.paths or self.trees or self.everywhere)
@@ -28,11 +30,12 @@ class _Folder:
     files: dict[bytes, set[bytes]] = field(default_factory=dict)
     """By directory."""
     trees: set[bytes] = field(default_factory=set)
+    removed: set[bytes] = field(default_factory=set)
     count: int = 0
     everywhere: str = ""
 
     def look_everywhere(self, reason: str) -> None:
-        self.files, self.trees, self.count = {}, set(), 0
+        self.files, self.trees, self.removed, self.count = {}, set(), set(), 0
         self.everywhere = self.everywhere or reason
 
 
@@ -50,8 +53,8 @@ class Inbox:
         self._lock = threading.Lock()
         self._folders: dict[str, _Folder] = {}
 
-    def post(self, folder: str, path: bytes) -> None:
-        """One file may have changed."""
+    def post(self, folder: str, path: bytes, *, removed: bool = False) -> None:
+        """One file may have changed. *removed*: the kernel reported that it was deleted or moved away."""
         directory = path.rpartition(b"/")[0]
         with self._lock:
             known = self._folders.setdefault(folder, _Folder())
@@ -60,6 +63,8 @@ class Inbox:
                 before = len(files)
                 files.add(path)
                 known.count += len(files) - before
+                if removed:
+                    known.removed.add(path)
                 if len(files) > PATHS_PER_DIRECTORY:
                     self._add_tree(known, directory)
                 self._bound(known)
@@ -94,10 +99,15 @@ class Inbox:
             files = _uncovered((path for group in known.files.values() for path in group), known.trees)
             if files:
                 paths[name] = files
-        return Dirty(paths, trees, everywhere)
+        removed = frozenset(
+            (name, path) for name, posted in paths.items() for path in posted if path in folders[name].removed
+        )
+        return Dirty(paths, trees, everywhere, removed)
 
     def _add_tree(self, known: _Folder, directory: bytes) -> None:
-        known.count -= len(known.files.pop(directory, ()))
+        covered = known.files.pop(directory, set())
+        known.removed -= covered
+        known.count -= len(covered)
         if directory not in known.trees:
             known.trees.add(directory)
             known.count += 1

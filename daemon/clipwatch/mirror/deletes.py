@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, TypeVar
 
-from clipwatch.mirror.holds import Holding, Loss
+from clipwatch.mirror.holds import Holding
 from clipwatch.mirror.ledger import Known, Ledger
-from clipwatch.mirror.notebook import Hold
+from clipwatch.mirror.losses import Decision, Hold, Losses
 from clipwatch.mirror.pending import OnTheWay
+
+T = TypeVar("T")
 
 SORT_SHARE: Final = 0.05
 """While files are on their way, so much of what is gone must have news before all of it is sorted again."""
@@ -29,6 +32,8 @@ class Gone:
     path: bytes | None
     rejected: bool = False
     """The file is there, and what is in it now cannot be decoded."""
+    witnessed: bool = field(default=False, compare=False)
+    """A live watch on the folder reported the delete."""
 
 
 @dataclass(slots=True)
@@ -48,10 +53,13 @@ class Deletes:
     def __init__(
         self,
         *,
+        folder: str,
         holding: Holding,
         content_points: Callable[[Sequence[bytes]], Sequence[int]],
+        logger: Any,
     ) -> None:
         """*content_points*: for each content key, how many points of all folders have such content."""
+        self._folder, self._logger = folder, logger
         self.holding = holding
         self._content_points = content_points
         self.gone: dict[bytes, Gone] = {}
@@ -65,7 +73,7 @@ class Deletes:
 
     @property
     def hold(self) -> Hold | None:
-        """The doubt in which what is gone stays."""
+        """The open hold of what is gone."""
         return self.holding.hold
 
     @property
@@ -78,14 +86,10 @@ class Deletes:
         """The hold's reason and end, for people."""
         return self.holding.text
 
-    def confirm(self) -> None:
-        """A person says that the files are really gone."""
-        self.holding.confirm()
-
     def add(self, gone: Gone, points: int | None = None) -> None:
         """One more, of *points*; None: a look missed it."""
         if self.gone.get(gone.id) != gone:
-            self.holding.missed(points)
+            self.holding.is_missed(points)
             self._changes += 1
             self.gone[gone.id] = gone
 
@@ -116,40 +120,55 @@ class Deletes:
         for gone in deleted:
             self.gone.pop(gone.id, None)
             self._known.pop(gone.id, None)
-        if lost:
-            self.holding.deleted(lost)
-        if len(deleted) > lost:
-            self.holding.renamed(len(deleted) - lost)
+        if deleted:
+            self.holding.is_deleted(lost, len(deleted) - lost)
 
-    def due(self, ledger: Ledger, on_the_way: OnTheWay, *, complete: bool, most: int) -> list[Gone]:
+    def due(
+        self, ledger: Ledger, on_the_way: OnTheWay, *, complete: bool, kept: Callable[[], int], most: int
+    ) -> list[Gone]:
         """Up to *most* that may be deleted now; begins and ends holds on the way.
 
-        *complete*: a look at the whole folder is accounted for, so that what is not in `gone` is there. Until
+        *complete*: a scan of the whole folder is accounted for, so that what is not in `gone` is there. Until
         then a hold stays as it is: after a restart, or when the ledger is read anew, nothing is gone yet.
+        *kept* counts the files without a point that were known before any loss and are still there.
         """
         if self.busy:
             return []
         if not self.gone:
             if complete:
-                self.holding.all_is_there()
+                self._told(self.holding.nothing_is_missing)
             return []
         if self._is_out_of_date(ledger, on_the_way, complete):
             kinds = self._sort(ledger, on_the_way)
-            loss = Loss(
+            losses = Losses(
                 points=len(ledger) - len(kinds.renamed),
-                renamed=len(kinds.renamed),
                 lost=len(kinds.lost),
-                absent=sum(not gone.rejected for gone in (*kinds.lost, *kinds.waiting)),
-                missing=len(self.gone),
-                waiting=bool(kinds.waiting),
+                absent=sum(not gone.rejected for gone in kinds.lost),
+                witnessed=sum(gone.witnessed for gone in (*kinds.lost, *kinds.waiting)),
+                waiting=len(kinds.waiting),
+                renamed=len(kinds.renamed),
+                kept=kept(),
+                complete=complete,
             )
-            may_go = kinds.lost if self.holding.allows(loss, complete=complete) else []
-            self._queue = deque([*kinds.renamed, *may_go])
+            decision = self._told(partial(self.holding.judge, losses))
+            self._queue = deque([*kinds.renamed, *(kinds.lost if decision is Decision.ALLOW else ())])
         return [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+
+    def _told(self, change: Callable[[], T]) -> T:
+        """Make a *change* of the hold, and log what became of it."""
+        before, answer = self.hold, change()
+        hold = self.hold
+        if hold is not None and (before is None or before.reason != hold.reason or before.points != hold.points):
+            self._logger.warning(
+                "deletes.held", folder=self._folder, points=hold.points, reason=hold.reason, hint=self.holding.hint
+            )
+        elif before is not None and hold is None:
+            self._logger.info("deletes.released", folder=self._folder, points=len(self.gone))
+        return answer
 
     def _is_out_of_date(self, ledger: Ledger, on_the_way: OnTheWay, complete: bool) -> bool:
         """Whether the gone points must be sorted again. No delete asks for it: of a million, it would take hours."""
-        judged = (complete, self.holding.is_settled)
+        judged = (complete, self.holding.is_confirmed)
         progress = self._changes + ledger.puts + on_the_way.departures
         news = progress - self._progress
         if judged == self._judged and (not news or (on_the_way and news < len(self.gone) * SORT_SHARE)):

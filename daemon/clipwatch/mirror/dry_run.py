@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from clipwatch.config import Config, WatchConfig
+from clipwatch.config import Config, LimitsConfig, WatchConfig
 from clipwatch.errors import FileNotReady, FileRejected, RejectReason
 from clipwatch.folder.opened import open_file
 from clipwatch.folder.root import Root
 from clipwatch.mirror.compare import Difference, compare_folder
+from clipwatch.mirror.known_files import still_there
 from clipwatch.mirror.ledger import content_key
-from clipwatch.mirror.notebook import Rejection
-from clipwatch.mirror.plan import KEEPS_ITS_POINT, hold_reason, may_have_healed
+from clipwatch.mirror.losses import Decision, Losses, Now, is_missed, judge, scan_begins, scan_ends
+from clipwatch.mirror.notebook import NotedLosses, Rejection
+from clipwatch.mirror.plan import KEEPS_ITS_POINT, may_have_healed
 from clipwatch.records import Candidate, FileStat, OpenedFile, Reason, path_text, uuid_text
 from clipwatch.store.contract import Store
 
@@ -30,17 +32,19 @@ def plan_folder(
     store: Store,
     model: str,
     rejections: Callable[[str], Mapping[bytes, Rejection]],
-    now: float,
+    losses: Callable[[str], NotedLosses],
+    now: Now,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """`{"action": "embed" | "reuse" | "delete", "reason", "folder", "path", "held"?}`, and what could not be looked at.
 
     A new file as large as one that is gone is read, to tell a rename; copies show as new: only reading every new
-    file would tell. *now*: in seconds since the epoch.
+    file would tell. *rejections* and *losses*: what the
+    notebook says of the folder.
     """
     root = Root(watch)
     try:
         root.open()
-        look = _Look(root, watch, config.limits.file_bytes, now)
+        look = _Look(root, watch, config.limits.file_bytes, now.at)
         difference = compare_folder(root, watch, store, model)
         known = rejections(watch.name) if difference.files else {}
         rejected = {path for path, stat in difference.files.items() if look.is_still_rejected(path, stat, known)}
@@ -62,14 +66,16 @@ def plan_folder(
         elif difference.reasons[path] is not Reason.NEW and known[path].reason not in KEEPS_ITS_POINT:
             dropped.append(path)
     lost = difference.extra.keys() - renamed
-    held = hold_reason(
-        points=len(difference.ledger) - len(renamed),
-        gone=len(lost) + len(dropped),
-        absent=len(lost),
-        deleted_lately=0,
-        fraction=config.limits.delete_fraction,
+    reason = _hold_reason(
+        difference,
+        lost=len(lost),
+        dropped=len(dropped),
+        renamed=len(renamed),
+        noted=losses(watch.name),
+        now=now,
+        limits=config.limits,
     )
-    doubt = {} if held is None else {"held": str(held)}
+    doubt = {"held": reason} if reason else {}
     plan += [action("delete", Reason.CHANGED, path, **doubt) for path in dropped]
     for point, gone in sorted(difference.extra.items(), key=lambda item: item[1] or b""):
         told = gone if gone is not None else uuid_text(point)
@@ -77,6 +83,32 @@ def plan_folder(
             action("delete", Reason.RENAMED, told) if point in renamed else action("delete", Reason.GONE, told, **doubt)
         )
     return plan, difference.undone()
+
+
+def _hold_reason(
+    difference: Difference,
+    *,
+    lost: int,
+    dropped: int,
+    renamed: int,
+    noted: NotedLosses,
+    now: Now,
+    limits: LimitsConfig,
+) -> str:
+    """Why a scan that began now would hold the losses; "" where it would carry them out."""
+    points = len(difference.ledger)
+    state = is_missed(scan_begins(noted.state, points), None) if lost or renamed else noted.state
+    kept = still_there(noted.known_files, difference.files.get)
+    found = Losses(
+        points=points - renamed,
+        lost=lost + dropped,
+        absent=lost,
+        renamed=renamed,
+        kept=kept,
+        lost_lately=noted.lost_lately,
+    )
+    state, decision = judge(scan_ends(state, now.moment, limits), found, now, limits)
+    return state.hold.reason if decision is Decision.HOLD and state.hold is not None else ""
 
 
 def _renames(look: _Look, difference: Difference, rejected: set[bytes]) -> tuple[set[bytes], set[bytes]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 from clipwatch.clock import Clock, Moment
@@ -21,7 +22,8 @@ from clipwatch.folder.rules import FileRules
 from clipwatch.folder.scan import Absence, Listing, look, walk
 from clipwatch.folder.watch import POLL_SECONDS
 from clipwatch.mirror.deletes import Deletes, Gone
-from clipwatch.mirror.holds import Holding
+from clipwatch.mirror.holds import Holding, Kind
+from clipwatch.mirror.known_files import KnownFiles, still_there
 from clipwatch.mirror.ledger import Ledger
 from clipwatch.mirror.notebook import Notebook, Rejection
 from clipwatch.mirror.pending import OnTheWay, Pending
@@ -86,10 +88,15 @@ class FolderMirror:
         self.root = Root(watch)
         self.pending = Pending(watch.settle_seconds, on_the_way)
         self._on_the_way = on_the_way
+        self.rebuild_hold = Holding(watch.name, Kind.REBUILD, limits=limits, notebook=notebook, clock=clock)
+        """The points that the new collection of a rebuild lacks."""
         self.deletes = Deletes(
-            holding=Holding(watch.name, limits=limits, notebook=notebook, logger=logger, clock=clock),
+            folder=watch.name,
+            holding=Holding(watch.name, Kind.DELETES, limits=limits, notebook=notebook, clock=clock),
             content_points=content_points,
+            logger=logger,
         )
+        self._known = KnownFiles(watch.name, notebook)
         self._trees = Trees(self.root, self.rules, share=LOOK_SHARE, clock=clock)
         self._rejections = Rejections(watch.name, notebook=notebook, clock=clock, logger=logger)
         self.rejected: Mapping[bytes, Rejection] = self._rejections.by_path
@@ -124,7 +131,8 @@ class FolderMirror:
         """No look has begun since the folder was found: what is in it may be another folder's."""
         self.unproven: list[bytes] = []
         """Ids that the last look did not meet and whose paths the store has yet to tell."""
-        self._look_started_at: Moment = clock.moment()
+        self.scan_began: Moment = clock.moment()
+        """When the last scan began."""
         self.last_look_seconds = 0.0
         self.last_look_finished: float | None = None
         self.ask_look("start")
@@ -138,7 +146,8 @@ class FolderMirror:
         self.looks, self.looks_started = before.looks, before.looks_started
         self.asked = before.asked + 1
         self._look_reason = "settings changed"
-        self.deletes.holding.take_over(before.deletes.holding)
+        for holding, former in zip(self.holdings, before.holdings, strict=True):
+            holding.take_over(former)
 
     # -- being there -------------------------------------------------------------------------------
 
@@ -172,6 +181,30 @@ class FolderMirror:
         self.pending.clear()
         self._changing.clear()
         self.deletes.clear()
+
+    @property
+    def holdings(self) -> tuple[Holding, ...]:
+        """What may be held of this folder: its deletes, and the end of a rebuild."""
+        return self.deletes.holding, self.rebuild_hold
+
+    def _note_known_files(self) -> None:
+        """Files without a point prove later that the folder is the same one, unless a loss is open already."""
+        if self.deletes.holding.points_before is None:
+            pending = ((path, self.pending.signature(path)) for path in self.pending)
+            self._known.note(
+                chain(
+                    ((path, candidate.stat.signature.pack()) for path, candidate in self.in_hand.items()),
+                    ((path, signature.pack()) for path, signature in pending if signature is not None),
+                    ((path, rejection.signature) for path, rejection in self.rejected.items()),
+                )
+            )
+
+    def kept(self) -> int:
+        """How many of the files without a point that were known before any loss are still there."""
+        follow = self.watch.follow_symlinks
+        return still_there(
+            self._known.signatures, lambda path: look(self.root, self.rules, path, follow_symlinks=follow)
+        )
 
     def check_root(self) -> bool:
         """Whether the folder is still the one that was opened."""
@@ -240,9 +273,9 @@ class FolderMirror:
             if self.asked > self.looks_started and not self._doubt:
                 moments.append(self._look_allowed)
             moments.append(self._trees.next_moment())
-        wanted = self.deletes.holding.look_wanted_in
-        if wanted is not None and not self.looking:
-            moments.append(now + wanted)
+        if not self.looking:
+            wanted = (holding.scan_wanted_in for holding in self.holdings)
+            moments += [now + seconds for seconds in wanted if seconds is not None]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def step_look(self, now: float, *, jitter: float, until: float) -> bool:
@@ -257,7 +290,6 @@ class FolderMirror:
             if self.asked == self.looks_started or now < self._look_allowed or self.unproven or self._doubt:
                 return False
             self.looks_started = self.asked
-            self._unlooked = False
             self._look = self._full_look(jitter)
         for _ in self._look:
             if self._clock.monotonic() >= until:
@@ -271,14 +303,19 @@ class FolderMirror:
             self._periodic = None
             # Others may have changed the collection too: a periodic look believes nothing.
             self.ask_look("periodic", doubt=True)
-        if self.deletes.holding.look_wanted_in == 0 and not self.looking:
+        if not self.looking and any(holding.scan_wanted_in == 0 for holding in self.holdings):
             self.ask_look("hold ended")
+        if self.readable and len(self.pending) + len(self.in_hand) > 2 * len(self._known.signatures):
+            self._note_known_files()
 
     def _full_look(self, jitter: float) -> Iterator[None]:
         assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
         started = self._clock.monotonic()
-        self._look_started_at = self._clock.moment()
-        self.deletes.holding.look_begins(len(self.ledger))
+        self.scan_began = self._clock.moment()
+        if not self._unlooked:
+            self._note_known_files()
+        self._unlooked = False
+        self.deletes.holding.scan_begins(len(self.ledger))
         counts = LookCounts()
         # What is rejected from here on may lie where the look has already been.
         rejected, met_rejected = dict(self.rejected), set[bytes]()
@@ -347,8 +384,8 @@ class FolderMirror:
     def _accounted(self) -> None:
         self.looks = self.looks_started
         self.deletes.look_ended()
-        self.deletes.holding.look_ended()
-        self.deletes.holding.agree(self._look_started_at)
+        for holding in self.holdings:
+            holding.scan_ends(self.scan_began)
 
     def _chunks(self, counts: LookCounts, met_rejected: set[bytes]) -> Iterator[Files]:
         """The files of the folder as the rules and `max_images` let them be, a directory or so at a time."""
@@ -412,8 +449,8 @@ class FolderMirror:
 
     # -- single paths ------------------------------------------------------------------------------------
 
-    def look_at(self, path: bytes, now: float) -> None:
-        """An event named this path."""
+    def look_at(self, path: bytes, now: float, *, removed: bool = False) -> None:
+        """An event named this path. *removed*: the kernel reported that it was deleted or moved away."""
         if self.ledger is None or not self.readable:
             self.ask_look("events while away")
             return
@@ -437,7 +474,7 @@ class FolderMirror:
                 self._look_after.add(path)
             self._rejections.forget(path)
             if self.ledger.get(point) is not None and self.check_root():
-                self.deletes.add(Gone(point, path), len(self.ledger))
+                self.deletes.add(Gone(point, path, witnessed=removed), len(self.ledger))
 
     def _differs(self, path: bytes, stat: FileStat, now: float, *, fresh: bool) -> None:
         in_hand = self.in_hand.get(path)
@@ -635,7 +672,8 @@ class FolderMirror:
         self.available = False
         self.unproven = []
         self.pending.clear()
-        self.deletes.holding.close()
+        for holding in self.holdings:
+            holding.close()
         self.root.close()
 
     def disown(self) -> None:

@@ -1,248 +1,128 @@
-"""Whether what a folder has lost may be deleted: its hold, from the first doubt to the end that comes by itself.
-
-Judged by how many points there were when the loss was first seen: files that appear since are no proof that
-the old ones are gone. Time is counted by a clock that nobody can set, across processes of one boot; across boots
-there is only the wall clock, and it is believed but half.
-"""
+"""The hold of one folder: keeps its state in the notebook, and asks `losses.judge` at the present moment."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from enum import StrEnum
 
 from clipwatch.clock import Clock, Moment, rfc3339
 from clipwatch.config import LimitsConfig
-from clipwatch.mirror.notebook import Hold, Notebook
-from clipwatch.mirror.plan import HoldReason, has_grown, hold_reason
-
-BOOT_SHARE: Final = 0.5
-"""What the wall clock says of the time across a boot counts for at most so much of the hold time: it may be wrong, but
-where nothing runs for long in one boot, a hold must end too."""
+from clipwatch.mirror import losses
+from clipwatch.mirror.losses import Decision, Hold, HoldState, Losses, Now
+from clipwatch.mirror.notebook import Notebook
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """What is gone of one folder.
+class Kind(StrEnum):
+    """What waits while there is a hold."""
 
-    *points*: of all that are there now, without the *renamed*, which live on elsewhere. *lost*: what would be deleted.
-    *absent*: lost or waiting to be, because there is no file. *missing*: everything gone, renames included.
-    """
-
-    points: int
-    renamed: int
-    lost: int
-    absent: int
-    missing: int
-    waiting: bool
+    DELETES = "deletes"
+    REBUILD = "rebuild"
+    """The old collection: with it would go the points that the new one lacks."""
 
 
 class Holding:
-    """The hold of one folder, and what it is judged by."""
+    """One folder's losses of one kind, over restarts."""
 
-    def __init__(self, folder: str, *, limits: LimitsConfig, notebook: Notebook, logger: Any, clock: Clock) -> None:
-        self._folder, self._limits, self._notebook = folder, limits, notebook
-        self._logger, self._clock = logger, clock
-        self._agreed = False
-        self._vouched: int | None = None
-        self._before = self._noted = notebook.points_before(folder)
-        self._at_look: int | None = None
-        self._sorting = False
-        """What was on its way when the hold began may yet turn out to be what is gone."""
-        self.hold: Hold | None = None
-        noted = notebook.hold(folder)
-        if noted is not None:
-            self._keep(replace(noted, since=min(noted.since, clock.now().timestamp())))
-
-    # -- time --------------------------------------------------------------------------------------
+    def __init__(self, folder: str, kind: Kind, *, limits: LimitsConfig, notebook: Notebook, clock: Clock) -> None:
+        self._folder, self._kind = folder, kind
+        self._limits, self._notebook, self._clock = limits, notebook, clock
+        noted = notebook.hold_state(folder, kind)
+        self._state = self._noted = noted
+        if noted.hold is not None:
+            now = Now.of(clock)
+            hold = replace(noted.hold, since=min(noted.hold.since, now.at)).as_of(now, limits)
+            self._set(replace(noted, hold=hold), always=True)
 
     @property
-    def _hold_seconds(self) -> float:
-        return self._limits.delete_hold_minutes * 60
+    def hold(self) -> Hold | None:
+        """The open hold."""
+        return self._state.hold
 
     @property
-    def _seconds_left(self) -> float | None:
-        return None if self.hold is None else max(0.0, self._hold_seconds - self.hold.age(self._clock.moment()))
+    def points_before(self) -> int | None:
+        """How many points there were when the first loss was seen; None where there is none."""
+        return self._state.points_before
 
     @property
-    def look_wanted_in(self) -> float | None:
-        """Seconds until a look must be made for a hold to end."""
-        return None if self.is_settled else self._seconds_left
+    def is_confirmed(self) -> bool:
+        """Whether a scan or a person has decided about the hold."""
+        return self._state.confirmed is not None
+
+    @property
+    def scan_wanted_in(self) -> float | None:
+        """Seconds until a scan must begin for the hold to end."""
+        return None if self.is_confirmed else self._seconds_left
 
     @property
     def text(self) -> str:
-        """The hold's reason and end, for people."""
+        """The hold's reason and end, for people; "" where there is none."""
         left = self._seconds_left
         if self.hold is None or left is None:
             return ""
         ends = datetime.fromtimestamp(self._clock.now().timestamp() + left, UTC)
         return f"{self.hold.reason}; until a scan after {rfc3339(ends)} agrees, or `clipwatch confirm`"
 
-    def agree(self, look_started: Moment) -> None:
-        """A complete look that began at *look_started* still misses what is gone."""
-        if self.hold is not None and self.hold.age(look_started) >= self._hold_seconds:
-            self._agreed = True
+    @property
+    def hint(self) -> str:
+        """What ends a hold, for the log."""
+        return (
+            f"They are carried out when a scan {self._limits.delete_hold_minutes:g} minutes from now agrees, "
+            "or by `clipwatch confirm`."
+        )
+
+    @property
+    def _seconds_left(self) -> float | None:
+        if self.hold is None:
+            return None
+        return max(0.0, losses.hold_seconds(self._limits) - self.hold.age(self._clock.moment()))
+
+    def judge(self, loss: Losses) -> Decision:
+        """Decide about *loss* now. Recent deletes are added to it from the notebook."""
+        now = Now.of(self._clock)
+        lately = self._notebook.deleted_lately(self._folder, now.at, now.moment, losses.hold_seconds(self._limits))
+        state, decision = losses.judge(self._state, replace(loss, lost_lately=lately), now, self._limits)
+        self._set(state)
+        return decision
+
+    def scan_begins(self, points: int) -> None:
+        """A scan begins, and there are *points*."""
+        self._set(losses.scan_begins(self._state, points))
+
+    def scan_ends(self, began: Moment) -> None:
+        """The complete scan that began at *began* is accounted for."""
+        self._set(losses.scan_ends(self._state, began, self._limits))
+
+    def is_missed(self, points: int | None) -> None:
+        """One more point is gone, of *points*; None: the scan under way missed it."""
+        self._set(losses.is_missed(self._state, points))
+
+    def is_deleted(self, lost: int, renamed: int) -> None:
+        """The store deleted so many that live on nowhere, and so many that live on."""
+        if lost:
+            now = Now.of(self._clock)
+            self._notebook.note_deletion(self._folder, now.at, now.moment, lost)
+        self._set(losses.is_deleted(self._state, lost, renamed))
 
     def confirm(self) -> None:
-        """A person says that the files are really gone: as many as were told of, and no more."""
-        if self.hold is not None:
-            self._vouched = max(self.hold.points, self.hold.told)
+        """A person says that what is held is really gone."""
+        self._set(losses.is_confirmed(self._state))
+
+    def nothing_is_missing(self) -> None:
+        """A complete scan misses nothing."""
+        self._set(HoldState())
 
     def take_over(self, before: Holding) -> None:
-        """What a person has vouched for under other settings still holds."""
-        self._vouched = before._vouched
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether a look or a person has decided about the hold."""
-        return self._agreed or self._vouched is not None
-
-    # -- what there was before -----------------------------------------------------------------------
-
-    @property
-    def points_before(self) -> int | None:
-        """How many points there were when the loss was first seen; None where there is none."""
-        return self._before
-
-    def look_begins(self, points: int) -> None:
-        """A look begins, and there are *points*: what it misses will be missed of those."""
-        self._at_look = min([points, *(before for before in (self._before, self._at_look) if before)]) or None
-        self._note()
-
-    def look_ended(self) -> None:
-        """What the look missed is known."""
-        self._at_look = None
-        self._note()
-
-    def missed(self, points: int | None) -> None:
-        """One more is gone, of *points*; None: the look missed it."""
-        before = (self._at_look or 0) if points is None else points
-        if self._before is None or before < self._before:
-            self._before = before
-            self._note()
-
-    def deleted(self, lost: int) -> None:
-        """So many were deleted that live on nowhere."""
-        now = self._clock.now().timestamp()
-        self._notebook.note_deletion(self._folder, now, self._clock.moment(), lost)
-        if self._before is not None:
-            self._before = max(0, self._before - lost)
-            self._note()
-        if self._vouched is not None:
-            self._vouched = self._vouched - lost if self._vouched > lost else None
-
-    def renamed(self, points: int) -> None:
-        """So many were deleted that live on."""
-        if self._is_total and self._before is not None:
-            self._before = max(0, self._before - points)
-            self._note()
-
-    def all_is_there(self) -> None:
-        """A complete look misses nothing."""
-        self._end(0)
-        self._agreed, self._vouched, self._before = False, None, None
-        self._note()
-
-    def _note(self) -> None:
-        """So that a restart, too, judges by what there was before."""
-        known = min((before for before in (self._before, self._at_look) if before is not None), default=None)
-        if known != self._noted:
-            self._noted = known
-            self._notebook.note_points_before(self._folder, known)
-
-    # -- judging ---------------------------------------------------------------------------------------
-
-    @property
-    def _is_total(self) -> bool:
-        """Whether only a file that is back at its own path ends the hold early.
-
-        What came after all was gone, a copy of it too, does not tell whether the rest is.
-        """
-        return self.hold is not None and self.hold.reason == HoldReason.EVERYTHING_GONE and not self._sorting
-
-    def _points(self, loss: Loss) -> int:
-        """Of how many points the loss is one."""
-        if self._before is None:
-            return loss.points
-        return min(self._before - (loss.renamed if self._is_total else 0), loss.points)
-
-    def allows(self, loss: Loss, *, complete: bool) -> bool:
-        """Whether the lost ones may be deleted; begins and ends the hold. *complete*: see `Deletes.due`."""
-        fraction = self._limits.delete_fraction
-        if self._vouched is not None:
-            beyond = _beyond(loss, self._vouched, fraction)
-            if beyond is not None:
-                self._vouched = None
-                self._begin(beyond, loss)
-                return False
-            self._end(loss.missing)
-            return True
-        reason = hold_reason(
-            points=self._points(loss),
-            gone=loss.lost,
-            absent=loss.absent,
-            deleted_lately=self._deleted_lately(),
-            fraction=fraction,
-        )
-        grown = self.hold is not None and has_grown(
-            self.hold, reason, gone=loss.lost, points=loss.points, fraction=fraction
-        )
-        if self._agreed and not grown:
-            self._end(loss.missing)
-            return True
-        if reason is None:
-            # What a look has yet to find is not in the count: only a complete one ends a hold.
-            if self.hold is not None and (not complete or loss.waiting):
-                return False
-            self._end(loss.missing)
-            return True
-        if self.hold is None or grown:
-            self._sorting = not self._is_total
-            self._begin(reason, loss)
-        elif complete and self.hold.told != loss.missing:
-            self._keep(replace(self.hold, told=loss.missing))
-        self._sorting = self._sorting and (loss.waiting or not complete)
-        return False
-
-    def _deleted_lately(self) -> int:
-        now = self._clock.now().timestamp()
-        return self._notebook.deleted_lately(self._folder, now, self._clock.moment(), self._hold_seconds)
-
-    def _begin(self, reason: HoldReason, loss: Loss) -> None:
-        self._agreed = False
-        now = self._clock.now().timestamp()
-        self._keep(Hold(now, str(reason), loss.lost, loss.missing, 0.0, self._clock.moment(), now))
-        self._logger.warning(
-            "deletes.held",
-            folder=self._folder,
-            points=loss.lost,
-            reason=str(reason),
-            hint=f"They are carried out when a scan {self._limits.delete_hold_minutes:g} minutes from now agrees, "
-            "or by `clipwatch confirm`.",
-        )
-
-    def _keep(self, hold: Hold) -> None:
-        most = BOOT_SHARE * self._hold_seconds
-        self.hold = hold.as_of(self._clock.moment(), self._clock.now().timestamp(), most)
-        self._notebook.set_hold(self._folder, self.hold)
-
-    def _end(self, missing: int) -> None:
-        self._sorting = False
-        if self.hold is not None:
-            self.hold = None
-            self._notebook.end_hold(self._folder)
-            self._logger.info("deletes.released", folder=self._folder, points=missing)
+        """What a person has confirmed under other settings still holds."""
+        self._set(replace(self._state, confirmed=before._state.confirmed))
 
     def close(self) -> None:
         """Note for how long there has been a hold: another boot goes on from there."""
         if self.hold is not None:
-            self._keep(self.hold)
+            self._set(replace(self._state, hold=self.hold.as_of(Now.of(self._clock), self._limits)), always=True)
 
-
-def _beyond(loss: Loss, vouched: int, fraction: float) -> HoldReason | None:
-    """Why what is lost beyond those that a person vouched for is in doubt by itself."""
-    beyond = loss.lost - vouched
-    if beyond <= 0:
-        return None
-    rest = loss.points - vouched
-    return hold_reason(points=rest, gone=beyond, absent=min(beyond, loss.absent), deleted_lately=0, fraction=fraction)
+    def _set(self, state: HoldState, *, always: bool = False) -> None:
+        self._state = state
+        if always or replace(state, confirmed=None) != self._noted:
+            self._noted = replace(state, confirmed=None)
+            self._notebook.set_hold_state(self._folder, self._kind, self._noted)

@@ -78,8 +78,7 @@ class Mirror:
         self.on_exact: Callable[[], None] = lambda: None
         """Called once after each round of looks, when every folder is there and nothing is left to do."""
         self.doubt = ""
-        """Why the collection that is exact is not shown yet; it ends by itself, or when a person vouches."""
-        self.vouched = False
+        """Rebuild: why the finished new collection has not replaced the old one yet."""
         self._exact_looks: tuple[int, ...] = ()
         self.on_folder_gone: Callable[[str], None] = lambda _: None
         """Called with a folder's name before it is closed by `reconfigure`: the moment to disarm its watch."""
@@ -188,7 +187,7 @@ class Mirror:
                 self.folders[name].look_below(directory)
         for name, paths in dirty.paths.items():
             for path in paths if name in self.folders else ():
-                self.folders[name].look_at(path, now)
+                self.folders[name].look_at(path, now, removed=(name, path) in dirty.removed)
 
     # -- the store: collection, ledger, unmet points ---------------------------------------------------------
 
@@ -416,7 +415,7 @@ class Mirror:
         if folder.unproven:
             return
         complete = not folder.looking
-        due = folder.deletes.due(ledger, self._on_the_way, complete=complete, most=DELETES_PER_WRITE)
+        due = folder.deletes.due(ledger, self._on_the_way, complete=complete, kept=folder.kept, most=DELETES_PER_WRITE)
         if not due:
             return
         proven = folder.proven(due, now)
@@ -545,14 +544,16 @@ class Mirror:
         return {name: folder.ask_look(reason, doubt=True, urgent=True) for name, folder in self.folders.items()}
 
     def confirm(self) -> dict[str, int]:
-        """A person vouches for the deletes that are held; a look finds out once more what is really gone."""
+        """A person says that what is held is really gone; a scan finds out once more what is.
+
+        Returns for each folder with a hold the number that its `looks` must reach.
+        """
         wanted = {}
-        self.vouched = self.vouched or bool(self.doubt)
         for name, folder in self.folders.items():
-            if folder.deletes.hold is not None:
-                folder.deletes.confirm()
-            if folder.deletes.hold is not None or self.doubt:
-                wanted[name] = folder.ask_look("confirmed", urgent=True)
+            for holding in folder.holdings:
+                if holding.hold is not None:
+                    holding.confirm()
+                    wanted[name] = folder.ask_look("confirmed", urgent=True)
         return wanted
 
     # -- other settings ------------------------------------------------------------------------------------------

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from clipwatch.clock import Moment
 from clipwatch.errors import RejectReason
+from clipwatch.mirror.losses import Hold, HoldState, Now
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS rejection (
     folder TEXT, path BLOB, signature BLOB, limits TEXT, reason TEXT, message TEXT, at REAL, PRIMARY KEY (folder, path)
 ) WITHOUT ROWID;
-DROP TABLE IF EXISTS hold;
-DROP TABLE IF EXISTS deletion;
-CREATE TABLE IF NOT EXISTS held (
-    folder TEXT PRIMARY KEY, since REAL, reason TEXT, points INTEGER, told INTEGER,
-    waited REAL, boot TEXT, seconds REAL, at REAL
-);
+CREATE TABLE IF NOT EXISTS hold_state (
+    folder TEXT, kind TEXT, points_before INTEGER, points_at_scan INTEGER, since REAL, reason TEXT, points INTEGER,
+    told INTEGER, waited REAL, boot TEXT, seconds REAL, at REAL, PRIMARY KEY (folder, kind)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS deleted (folder TEXT, at REAL, boot TEXT, seconds REAL, points INTEGER);
-CREATE TABLE IF NOT EXISTS before (folder TEXT PRIMARY KEY, points INTEGER);
+CREATE TABLE IF NOT EXISTS known (folder TEXT, path BLOB, signature BLOB, PRIMARY KEY (folder, path)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS suspect (
     folder TEXT, path BLOB, deaths INTEGER, in_hand INTEGER, PRIMARY KEY (folder, path)
 ) WITHOUT ROWID;
@@ -47,32 +46,6 @@ class Rejection:
     message: str
     at: float = field(default=0.0, compare=False)
     """When, in seconds since the epoch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Deletes in doubt. *since*: when it began, in seconds since the epoch, for people only."""
-
-    since: float
-    reason: str
-    points: int
-    """How many were in doubt when it began."""
-    told: int
-    """How many were gone when last told: what somebody who confirms knows of."""
-    waited: float = field(compare=False)
-    """For how many seconds it had lasted at *noted*."""
-    noted: Moment = field(compare=False)
-    noted_at: float = field(compare=False)
-    """*noted* by the wall clock, in seconds since the epoch."""
-
-    def age(self, now: Moment) -> float:
-        """Seconds that it has lasted for certain."""
-        return self.waited + now.after(self.noted)
-
-    def as_of(self, now: Moment, at: float, most: float) -> Hold:
-        """The same, noted *now*. Since another boot, what the wall clock says counts, up to *most* seconds."""
-        across = 0.0 if now.boot == self.noted.boot else min(max(0.0, at - self.noted_at), most)
-        return replace(self, waited=self.age(now) + across, noted=now, noted_at=at)
 
 
 class Notebook:
@@ -143,37 +116,27 @@ class Notebook:
 
     # -- holds -----------------------------------------------------------------------------------------
 
-    def hold(self, folder: str) -> Hold | None:
-        """Since when and why this folder's deletes are held."""
+    def hold_state(self, folder: str, kind: str) -> HoldState:
+        """What is remembered of this folder's losses."""
         with self._noting():
-            select = "SELECT since, reason, points, told, waited, boot, seconds, at FROM held WHERE folder = ?"
-            row = self._connection.execute(select, (folder,)).fetchone()
-            return Hold(row[0], row[1], row[2], row[3], row[4], Moment(row[5], row[6]), row[7]) if row else None
-        return None
+            return _hold_state(self._connection, folder, kind)
+        return HoldState()
 
-    def set_hold(self, folder: str, hold: Hold) -> None:
-        """Note that a hold began, or how it goes on."""
-        noted = hold.noted
+    def set_hold_state(self, folder: str, kind: str, state: HoldState) -> None:
+        """Note how it is now."""
+        hold = state.hold
+        held: list[Any] = [None] * 8
+        if hold is not None:
+            moment = (hold.waited, hold.noted.boot, hold.noted.seconds, hold.noted_at)
+            held = [hold.since, hold.reason, hold.points, hold.told, *moment]
         with self._noting():
-            self._connection.execute(
-                "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    folder,
-                    hold.since,
-                    hold.reason,
-                    hold.points,
-                    hold.told,
-                    hold.waited,
-                    noted.boot,
-                    noted.seconds,
-                    hold.noted_at,
-                ),
-            )
-
-    def end_hold(self, folder: str) -> None:
-        """Note that it ended."""
-        with self._noting():
-            self._connection.execute("DELETE FROM held WHERE folder = ?", (folder,))
+            if state == HoldState():
+                self._connection.execute("DELETE FROM hold_state WHERE folder = ? AND kind = ?", (folder, kind))
+            else:
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO hold_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (folder, kind, state.points_before, state.points_at_scan, *held),
+                )
 
     def note_deletion(self, folder: str, at: float, moment: Moment, points: int) -> None:
         """Count *points* deleted now towards the share of the hold time. *at*: now, in seconds since the epoch."""
@@ -202,20 +165,19 @@ class Notebook:
             return int(self._connection.execute(total, (folder,)).fetchone()[0])
         return 0
 
-    def points_before(self, folder: str) -> int | None:
-        """How many points there were before what is gone was missed, where that has not been settled."""
+    def known_files(self, folder: str) -> dict[bytes, bytes]:
+        """Some files that had no point when they were last seen: path to signature."""
         with self._noting():
-            row = self._connection.execute("SELECT points FROM before WHERE folder = ?", (folder,)).fetchone()
-            return int(row[0]) if row else None
-        return None
+            select = "SELECT path, signature FROM known WHERE folder = ?"
+            return dict(self._connection.execute(select, (folder,)).fetchall())
+        return {}
 
-    def note_points_before(self, folder: str, points: int | None) -> None:
-        """Note it; None: nothing is missed any more."""
+    def set_known_files(self, folder: str, files: Mapping[bytes, bytes]) -> None:
+        """Note other ones in their place."""
         with self._noting():
-            if points is None:
-                self._connection.execute("DELETE FROM before WHERE folder = ?", (folder,))
-            else:
-                self._connection.execute("INSERT OR REPLACE INTO before VALUES (?, ?)", (folder, points))
+            self._connection.execute("DELETE FROM known WHERE folder = ?", (folder,))
+            rows = [(folder, path, signature) for path, signature in files.items()]
+            self._connection.executemany("INSERT INTO known VALUES (?, ?, ?)", rows)
 
     # -- suspects ----------------------------------------------------------------------------------------
 
@@ -256,18 +218,45 @@ def read_rejections(file: Path, folder: str, *, limits: str) -> dict[bytes, Reje
         return {}
 
 
-def read_hold(file: Path, folder: str) -> str:
-    """Why the deletes of *folder* are held, as its owner has noted in *file*; "" where nothing says so."""
+@dataclass(frozen=True, slots=True)
+class NotedLosses:
+    """What is remembered of one folder's losses, read without changing it."""
+
+    state: HoldState = field(default_factory=HoldState)
+    lost_lately: int = 0
+    """Points deleted within the hold time."""
+    known_files: Mapping[bytes, bytes] = field(default_factory=dict)
+    """See `Notebook.known_files`."""
+
+
+def read_losses(file: Path, folder: str, *, kind: str, now: Now, seconds: float) -> NotedLosses:
+    """What the owner of *file* has noted; nothing where it cannot be read. *seconds*: the hold time."""
     try:
         with contextlib.closing(_read_only(file)) as connection:
-            row = connection.execute("SELECT reason FROM held WHERE folder = ?", (folder,)).fetchone()
-            return str(row[0]) if row else ""
+            rows = connection.execute("SELECT at, boot, seconds, points FROM deleted WHERE folder = ?", (folder,))
+            lately = sum(
+                points
+                for at, boot, noted, points in rows
+                if (now.moment.seconds - noted if boot == now.moment.boot else now.at - at) <= seconds
+            )
+            known = connection.execute("SELECT path, signature FROM known WHERE folder = ?", (folder,)).fetchall()
+            return NotedLosses(_hold_state(connection, folder, kind), lately, dict(known))
     except sqlite3.Error:
-        return ""
+        return NotedLosses()
 
 
 def _read_only(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+
+
+def _hold_state(connection: sqlite3.Connection, folder: str, kind: str) -> HoldState:
+    select = "SELECT * FROM hold_state WHERE folder = ? AND kind = ?"
+    row = connection.execute(select, (folder, kind)).fetchone()
+    if row is None:
+        return HoldState()
+    before, at_scan, since, reason, points, told, waited, boot, seconds, at = row[2:]
+    hold = None if since is None else Hold(since, reason, points, told, waited, Moment(boot, seconds), at)
+    return HoldState(hold, before, at_scan)
 
 
 def _rejections(connection: sqlite3.Connection, folder: str, limits: str) -> list[Rejection]:

@@ -9,11 +9,8 @@ from typing import Final
 
 from clipwatch.errors import RejectReason
 from clipwatch.mirror.ledger import Known
-from clipwatch.mirror.notebook import Hold, Rejection
+from clipwatch.mirror.notebook import Rejection
 from clipwatch.records import Reason, Signature
-
-HOLD_POINTS: Final = 50
-"""Fewer deletes than this within the hold time are never an unusual share (but see `EVERYTHING_GONE`)."""
 
 TRY_EACH_LOOK: Final = frozenset({RejectReason.UNREADABLE, RejectReason.STORE_REFUSED})
 """Trouble that may heal with the file as it is: tried again at each look, and told only once."""
@@ -72,39 +69,6 @@ def verdict_for(unmet: Unmet) -> Verdict:
     if unmet.absent and not unmet.unreadable_above:
         return Verdict.DELETE
     return Verdict.KEEP
-
-
-class HoldReason(StrEnum):
-    """Why deletes are in doubt."""
-
-    UNUSUAL_SHARE = "unusual_share"
-    EVERYTHING_GONE = "everything_gone"
-
-
-def hold_reason(*, points: int, gone: int, absent: int, deleted_lately: int, fraction: float) -> HoldReason | None:
-    """Whether *gone* deletes are in doubt, for a folder of *points* points.
-
-    *absent*: points whose file is not there, those included that may turn out to be renamed. *gone* and
-    *deleted_lately* (within the hold time) leave out renames: those lose nothing.
-    """
-    if gone == 0:
-        return None
-    if absent >= points:
-        return HoldReason.EVERYTHING_GONE
-    if _is_unusual(gone + deleted_lately, points + deleted_lately, fraction):
-        return HoldReason.UNUSUAL_SHARE
-    return None
-
-
-def has_grown(hold: Hold, reason: HoldReason | None, *, gone: int, points: int, fraction: float) -> bool:
-    """Whether so much of the rest has gone since the hold began that it would be held by itself: it starts anew."""
-    if reason is HoldReason.EVERYTHING_GONE and hold.reason != HoldReason.EVERYTHING_GONE:
-        return True
-    return _is_unusual(gone - hold.points, points - hold.points, fraction)
-
-
-def _is_unusual(gone: int, points: int, fraction: float) -> bool:
-    return gone > HOLD_POINTS and gone > fraction * points
 
 
 def cut_to_first(paths: Collection[bytes], most: int) -> set[bytes]:

@@ -1,7 +1,7 @@
-"""The end of a rebuild: once the new collection is exact, and nothing would be lost in doubt, it is shown.
+"""The end of a rebuild: the finished new collection replaces the old one, unless too much would be lost with that.
 
-The old collection goes then, with every point that the new one lacks. So the same doubts hold here as for
-any delete: an emptied folder, an unusual share, a directory that cannot be read.
+The old collection goes with every point that the new one lacks. So the same decision is made as for any delete, by
+`losses.judge`: an emptied folder, an unusual share or files that cannot be read make the replacement wait.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from clipwatch.clock import Clock
 from clipwatch.errors import CollectionMissing
+from clipwatch.mirror.folder_mirror import FolderMirror
 from clipwatch.mirror.ledger import Ledger, content_key
+from clipwatch.mirror.losses import Decision, Losses
 from clipwatch.mirror.mirror import Mirror
-from clipwatch.mirror.plan import KEEPS_ITS_POINT, hold_reason
+from clipwatch.mirror.plan import KEEPS_ITS_POINT
 from clipwatch.records import path_text, point_uuid
 from clipwatch.store.contract import Store
 from clipwatch.store.rebuild import CURE, Rebuild
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,117 +35,122 @@ class Known:
     rejected: frozenset[bytes]
     kept: frozenset[bytes]
 
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """Why the new collection is not shown, and what ends that."""
-
-    sentence: str
-    hint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """What one folder would lose: of *points*, *gone* that live on nowhere, *absent* of them without a file.
-
-    *kept*: those of them whose file cannot be read now.
-    """
-
-    points: int
-    gone: int
-    absent: int
-    kept: int = 0
+    @staticmethod
+    def of(folder: FolderMirror) -> Known:
+        """A snapshot, for another thread."""
+        return Known(
+            next((path_text(path) or "." for path in folder.counts.unreadable), ""),
+            frozenset(point_uuid(folder.name, path) for path in folder.rejected),
+            frozenset(
+                point_uuid(folder.name, path) for path, it in folder.rejected.items() if it.reason in KEEPS_ITS_POINT
+            ),
+        )
 
 
-def doubt_about(folder: str, loss: Loss, known: Known, *, fraction: float) -> str:
-    """Why the old points of a folder may not go yet; "" where they may."""
-    if not loss.gone:
-        return ""
-    if known.unreadable:
-        return f"directory {known.unreadable} of folder {folder} cannot be read, and {loss.gone} points would be lost"
-    if loss.kept:
-        return f"{loss.kept} files of folder {folder} cannot be read, and their points would be lost"
-    held = hold_reason(points=loss.points, gone=loss.gone, absent=loss.absent, deleted_lately=0, fraction=fraction)
-    return f"{loss.gone} of the {loss.points} points of folder {folder} would be lost" if held is not None else ""
-
-
-def loss_of(old: Store, new: Store, folder: str, model: str, known: Known) -> Loss:
-    """Compare what two collections say of *folder*; blocking."""
+def losses_of(old: Store, new: Store, folder: str, model: str, known: Known) -> Losses:
+    """What *folder* would lose if *new* replaced *old*; blocking."""
     ledger = Ledger(folder, model)
     ledger.load(new.ledger(folder))
-    points = gone = absent = kept = 0
+    points = lost = absent = kept = renamed = 0
     try:
         for page in old.ledger(folder):
             points += len(page)
             missing = [row for row in page if ledger.get(row.id) is None]
             living = ledger.content_points([content_key(row.content) for row in missing]) if missing else []
-            lost = [row for row, copies in zip(missing, living, strict=True) if not copies]
-            gone += len(lost)
-            absent += sum(row.id not in known.rejected for row in lost)
-            kept += sum(row.id in known.kept for row in lost)
+            gone = [row for row, copies in zip(missing, living, strict=True) if not copies]
+            renamed += len(missing) - len(gone)
+            lost += len(gone)
+            absent += sum(row.id not in known.rejected for row in gone)
+            kept += sum(row.id in known.kept for row in gone)
     except CollectionMissing:
-        return Loss(0, 0, 0)
-    return Loss(points, gone, absent, kept)
+        return Losses(0, 0, 0)
+    unreadable = lost if known.unreadable else kept
+    return Losses(points - renamed, lost, absent, unreadable=unreadable, renamed=renamed)
+
+
+def sentence_about(folder: str, losses: Losses, known: Known) -> str:
+    """What would be lost, for people."""
+    if known.unreadable:
+        return f"directory {known.unreadable} of folder {folder} cannot be read, and {losses.lost} points would be lost"
+    if losses.unreadable:
+        return f"{losses.unreadable} files of folder {folder} cannot be read, and their points would be lost"
+    return f"{losses.lost} of the {losses.points} points of folder {folder} would be lost"
 
 
 class Switchover:
-    """Listens to *mirror* for the moment when *rebuild* can end."""
+    """Ends *rebuild* when *mirror* is exact and every folder's losses may be carried out.
+
+    On the owner's thread, but for what is handed to `Mirror.ask_store`.
+    """
 
     def __init__(
         self,
         mirror: Mirror,
         rebuild: Rebuild,
         *,
-        patiently: Callable[[Callable[[], Doubt | None]], Doubt | None],
-        clock: Clock,
+        patiently: Callable[[Callable[[], Any]], Any],
         logger: Any,
     ) -> None:
         """*patiently* repeats a call on the store until it answers."""
         self._mirror, self._rebuild, self._patiently = mirror, rebuild, patiently
-        self._clock, self._logger = clock, logger
-        self._doubted: float | None = None
-        mirror.on_exact = self._exact
+        self._logger = logger
+        mirror.on_exact = self._compare
 
-    def _exact(self) -> None:
-        if self._rebuild.under_way:
-            known = {
-                name: Known(
-                    next((path_text(path) or "." for path in folder.counts.unreadable), ""),
-                    frozenset(point_uuid(name, path) for path in folder.rejected),
-                    frozenset(
-                        point_uuid(name, path) for path, it in folder.rejected.items() if it.reason in KEEPS_ITS_POINT
-                    ),
-                )
-                for name, folder in self._mirror.folders.items()
-            }
-            trusted = self._mirror.vouched or self._has_waited()
-            self._mirror.ask_store(partial(self._patiently, partial(self._end, known, trusted)), self._take)
+    def _compare(self) -> None:
+        """First step: find out what would be lost."""
+        folders = self._mirror.folders
+        if not self._rebuild.under_way:
+            for folder in folders.values():
+                folder.rebuild_hold.nothing_is_missing()
+            return
+        known = {name: Known.of(folder) for name, folder in folders.items()}
+        self._ask(partial(self._losses, known), partial(self._judge, known))
 
-    def _has_waited(self) -> bool:
-        hold_seconds = self._mirror.config.limits.delete_hold_minutes * 60
-        return self._doubted is not None and self._clock.monotonic() - self._doubted >= hold_seconds
+    def _ask(self, call: Callable[[], T], then: Callable[[T], None]) -> None:
+        self._mirror.ask_store(partial(self._patiently, call), then)
 
-    def _end(self, known: Mapping[str, Known], trusted: bool) -> Doubt | None:
-        """End the rebuild, or say why not."""
-        if foreign := self._rebuild.foreign():
-            return Doubt(foreign, CURE)
-        if not trusted:
-            for name, facts in known.items():
-                loss = loss_of(self._rebuild.front, self._mirror.store, name, self._mirror.encoder.fingerprint, facts)
-                doubt = doubt_about(name, loss, facts, fraction=self._mirror.config.limits.delete_fraction)
-                if doubt:
-                    minutes = self._mirror.config.limits.delete_hold_minutes
-                    return Doubt(
-                        f"The collection that was built anew is complete, but {doubt}; so the old one stays.",
-                        f"It is replaced when a scan {minutes:g} minutes from now agrees, or by `clipwatch confirm`.",
-                    )
-        self._rebuild.finish()
-        return None
+    def _losses(self, known: Mapping[str, Known]) -> dict[str, Losses]:
+        old, new, model = self._rebuild.front, self._mirror.store, self._mirror.encoder.fingerprint
+        return {name: losses_of(old, new, name, model, facts) for name, facts in known.items()}
 
-    def _take(self, doubt: Doubt | None) -> None:
-        self._mirror.doubt = f"{doubt.sentence} {doubt.hint}" if doubt else ""
-        if doubt is None:
-            self._doubted, self._mirror.vouched = None, False
-        elif self._doubted is None:
-            self._doubted = self._clock.monotonic()
-            self._logger.warning("rebuild.held", reason=doubt.sentence, hint=doubt.hint)
+    def _judge(self, known: Mapping[str, Known], found: Mapping[str, Losses]) -> None:
+        """Second step: hold what is in doubt, or go on."""
+        sentence = ""
+        for name, losses in found.items():
+            folder = self._mirror.folders.get(name)
+            if folder is None:
+                return  # The settings changed meanwhile; the next exact moment compares anew.
+            holding = folder.rebuild_hold
+            before = holding.hold
+            if holding.judge(losses) is Decision.ALLOW:
+                continue
+            reason = sentence_about(name, losses, known[name])
+            sentence = f"The new collection is complete, but {reason}; so the old one stays."
+            if before is None:
+                self._logger.warning("rebuild.held", reason=sentence, hint=self._hint)
+        if sentence:
+            self._mirror.doubt = f"{sentence} {self._hint}"
+        else:
+            self._ask(self._finish, self._finished)
+
+    @property
+    def _hint(self) -> str:
+        minutes = self._mirror.config.limits.delete_hold_minutes
+        return f"It is replaced when a scan {minutes:g} minutes from now agrees, or by `clipwatch confirm`."
+
+    def _finish(self) -> str:
+        """Last step: replace the old collection. Returns why not, where it holds points that are not ours."""
+        foreign = self._rebuild.foreign()
+        if not foreign:
+            self._rebuild.finish()
+        return foreign
+
+    def _finished(self, foreign: str) -> None:
+        if foreign:
+            if not self._mirror.doubt:
+                self._logger.warning("rebuild.held", reason=foreign, hint=CURE)
+            self._mirror.doubt = f"{foreign} {CURE}"
+            return
+        self._mirror.doubt = ""
+        for folder in self._mirror.folders.values():
+            folder.rebuild_hold.nothing_is_missing()

@@ -13,7 +13,8 @@ from clipwatch.config import Config
 from clipwatch.errors import ClipwatchError, CollectionMissing, ConfigError, FileRejected
 from clipwatch.folder.opened import restat
 from clipwatch.mirror.dry_run import plan_folder
-from clipwatch.mirror.notebook import Rejection
+from clipwatch.mirror.losses import Now
+from clipwatch.mirror.notebook import NotedLosses, Rejection
 from clipwatch.mirror.pipeline import Decoder
 from clipwatch.mirror.plan import KEEPS_ITS_POINT
 from clipwatch.mirror.verify import verify
@@ -50,18 +51,19 @@ class Answers:
         decoder: Callable[[], Decoder],
         text: Callable[[Sequence[str]], Any],
         rejections: Callable[[str], Mapping[bytes, Rejection]] = lambda _folder: {},
+        losses: Callable[[str], NotedLosses] = lambda _folder: NotedLosses(),
         front: Store | None = None,
         before: Callable[[], Before | None] = lambda: None,
     ) -> None:
         """*decoder* decodes whatever it is given; *text* turns words into unit rows, or raises `ModelError`.
 
-        *rejections*: what the notebook says of a folder's files, by path. *front*: the collection that is shown,
-        where it is not *store*. *before*: what answers instead, now.
+        *rejections* and *losses*: what the notebook says of a folder's files, by path, and of its losses.
+        *front*: the collection that is shown, where it is not *store*. *before*: what answers instead, now.
         """
         self._config, self.store, self._encoder = config, store, encoder
         self.front, self._before = front or store, before
         self._decoder, self._text = decoder, text
-        self._rejections = rejections
+        self._rejections, self._losses = rejections, losses
 
     def reconfigure(self, config: Config) -> None:
         """Answer by *config* from now on."""
@@ -175,7 +177,7 @@ class Answers:
             step=step,
         )
 
-    def plan(self, now: float) -> Generator[dict[str, Any], None, dict[str, Any]]:
+    def plan(self, now: Now) -> Generator[dict[str, Any], None, dict[str, Any]]:
         """What a pass would do *now*; see `mirror.dry_run.plan_folder`. At the end `undone`, sentences."""
         undone: list[str] = []
         for watch in self._config.watch:
@@ -185,6 +187,7 @@ class Answers:
                 store=self.store,
                 model=self._encoder.fingerprint,
                 rejections=self._rejections,
+                losses=self._losses,
                 now=now,
             )
             yield from actions

@@ -13,7 +13,8 @@ from clipwatch.cli import sync, verify
 from clipwatch.cli.assemble import NOTEBOOK
 from clipwatch.cli.parser import run
 from clipwatch.clock import Moment
-from clipwatch.mirror.notebook import Hold, Notebook
+from clipwatch.mirror.losses import Hold, HoldState
+from clipwatch.mirror.notebook import Notebook
 from support.folders import LogBook
 
 DIFFERENT = {
@@ -50,7 +51,8 @@ def test_verify_says_of_what_is_held_that_it_waits_for_confirm(
     told = capsys.readouterr()
     assert ("`clipwatch sync` makes it exact" in told.out, told.err) == (True, "")
     notebook = Notebook(tmp_path / "data" / "state" / NOTEBOOK, limits="", logger=LogBook())
-    notebook.set_hold("images", Hold(0.0, "everything_gone", 1, 1, 0.0, Moment("boot", 0.0), 0.0))
+    hold = Hold(0.0, "everything_gone", 1, 1, 0.0, Moment("boot", 0.0), 0.0)
+    notebook.set_hold_state("images", "deletes", HoldState(hold))
     notebook.close()
     assert run(["verify"]) == 1
     told = capsys.readouterr()

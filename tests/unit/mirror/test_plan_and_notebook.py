@@ -14,16 +14,13 @@ from hypothesis import strategies as st
 from clipwatch.clock import Moment, SystemClock
 from clipwatch.errors import RejectReason
 from clipwatch.mirror.ledger import Known
-from clipwatch.mirror.notebook import Hold, Notebook, Rejection
+from clipwatch.mirror.losses import Hold, HoldState, Now
+from clipwatch.mirror.notebook import Notebook, NotedLosses, Rejection, read_losses
 from clipwatch.mirror.pending import OnTheWay, Pending
 from clipwatch.mirror.plan import (
-    HOLD_POINTS,
-    HoldReason,
     Unmet,
     Verdict,
     cut_to_first,
-    has_grown,
-    hold_reason,
     reason_for,
     verdict_for,
 )
@@ -48,33 +45,6 @@ def test_only_no_such_file_in_a_directory_that_was_read_is_gone(admitted: bool, 
     assert (verdict is Verdict.DELETE) == (not admitted or (absent and not unreadable))
     nameless = Unmet(None, admitted=admitted, absent=absent, unreadable_above=unreadable)
     assert verdict_for(nameless) is Verdict.DELETE, "a point that names no path of ours is not of the folder"
-
-
-@given(points=st.integers(1, 500), gone=st.integers(0, 500), lately=st.integers(0, 500), fraction=st.floats(0, 1))
-def test_when_deletes_are_in_doubt(points: int, gone: int, lately: int, fraction: float) -> None:
-    gone = min(gone, points)
-    reason = hold_reason(points=points, gone=gone, absent=gone, deleted_lately=lately, fraction=fraction)
-    if gone == 0:
-        assert reason is None
-    elif gone == points:
-        assert reason is HoldReason.EVERYTHING_GONE
-    elif gone + lately <= HOLD_POINTS:
-        assert reason is None
-    else:
-        assert (reason is HoldReason.UNUSUAL_SHARE) == (gone + lately > fraction * (points + lately))
-
-
-def test_spoiled_files_are_there_and_make_no_folder_empty() -> None:
-    assert hold_reason(points=1, gone=1, absent=0, deleted_lately=0, fraction=0.5) is None
-
-
-def test_a_hold_starts_anew_only_for_as_much_again() -> None:
-    hold = Hold(0.0, str(HoldReason.UNUSUAL_SHARE), 100, 100, 0.0, Moment("boot", 0.0), 0.0)
-    unusual = HoldReason.UNUSUAL_SHARE
-    assert not has_grown(hold, unusual, gone=150, points=180, fraction=0.5)
-    assert has_grown(hold, unusual, gone=160, points=180, fraction=0.5)
-    assert has_grown(hold, HoldReason.EVERYTHING_GONE, gone=101, points=101, fraction=0.5)
-    assert not has_grown(hold, None, gone=10, points=300, fraction=0.5)
 
 
 def test_the_first_by_the_bytes_of_their_paths() -> None:
@@ -156,9 +126,9 @@ def test_notes_outlive_a_restart(tmp_path: Path) -> None:
     notebook.reject(rejection(b"\xff\n.png"))
     notebook.accept("images", b"nobody")
     hold = Hold(7.5, "unusual_share", 60, 61, 4.5, Moment("boot", 9.0), 7.5)
-    notebook.set_hold("images", hold)
+    notebook.set_hold_state("images", "deletes", HoldState(hold, 70, 71))
+    notebook.set_known_files("images", {b"id": b"signature"})
     notebook.note_deletion("images", 8.0, Moment("boot", 108.0), 3)
-    notebook.note_points_before("images", 70)
     notebook.begin([("images", b"x"), ("images", b"y")])
     notebook.end([("images", b"y")])
     notebook.close()
@@ -166,17 +136,20 @@ def test_notes_outlive_a_restart(tmp_path: Path) -> None:
     assert {item.path for item in notebook.rejections("images")} == {b"a.png", b"\xff\n.png"}
     assert notebook.rejections("images")[0].at == 5.0
     assert notebook.rejections("other") == []
-    known = notebook.hold("images")
-    assert known == hold
+    state = notebook.hold_state("images", "deletes")
+    assert state == HoldState(hold, 70, 71)
+    known = state.hold
     assert known is not None
+    assert notebook.hold_state("images", "rebuild") == notebook.hold_state("other", "deletes") == HoldState()
+    assert notebook.known_files("images") == {b"id": b"signature"}
+    file, now = tmp_path / "notebook.sqlite", Now(Moment("boot", 109.0), 9.0)
+    read = read_losses(file, "images", kind="deletes", now=now, seconds=5.0)
+    assert read == NotedLosses(state, 3, {b"id": b"signature"}), "the same, by another process"
     assert (known.age(Moment("boot", 19.0)), known.age(Moment("another", 19.0))) == (14.5, 4.5)
-    assert notebook.points_before("images") == 70
-    notebook.note_points_before("images", None)
-    assert notebook.points_before("images") is None
     assert notebook.deleted_lately("images", 9.0, Moment("boot", 109.0), 5.0) == 3
     assert notebook.survivors() == {("images", b"x"): 1}
-    notebook.end_hold("images")
-    assert notebook.hold("images") is None
+    notebook.set_hold_state("images", "deletes", HoldState())
+    assert notebook.hold_state("images", "deletes") == HoldState()
     notebook.close()
 
 
@@ -246,5 +219,5 @@ def test_a_full_disk_is_told_a_few_times_and_costs_notes_only(tmp_path: Path) ->
     for number in range(2000):
         notebook.reject(rejection(b"%d.png" % number))
     assert 1 <= len(told.events("notebook.failing")) <= 3
-    assert notebook.hold("images") is None
+    assert notebook.hold_state("images", "deletes") == HoldState()
     notebook.close()

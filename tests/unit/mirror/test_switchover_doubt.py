@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import pytest
 
-from clipwatch.mirror.switchover import Known, Loss, doubt_about
+from clipwatch.config import LimitsConfig
+from clipwatch.mirror.losses import HoldReason, Losses, reason_to_hold
+from clipwatch.mirror.switchover import Known, sentence_about
 
-READABLE = Known("", frozenset(), frozenset())
+LIMITS = LimitsConfig()
 
 
 @pytest.mark.parametrize(
-    ("loss", "doubted"),
+    ("losses", "reason"),
     [
-        (Loss(points=100, gone=0, absent=0), False),
-        (Loss(points=100, gone=10, absent=10), False),
-        (Loss(points=3, gone=3, absent=3), True),
-        (Loss(points=3, gone=3, absent=0), False),
-        (Loss(points=100, gone=51, absent=51), True),
-        (Loss(points=100, gone=50, absent=50), False),
-        (Loss(points=0, gone=0, absent=0), False),
-        (Loss(points=100, gone=1, absent=0, kept=1), True),
+        (Losses(points=100, lost=0, absent=0), None),
+        (Losses(points=100, lost=10, absent=10), None),
+        (Losses(points=3, lost=3, absent=3), HoldReason.EVERYTHING_GONE),
+        (Losses(points=3, lost=3, absent=0), None),
+        (Losses(points=100, lost=51, absent=51), HoldReason.UNUSUAL_SHARE),
+        (Losses(points=100, lost=50, absent=50), None),
+        (Losses(points=0, lost=0, absent=0), None),
+        (Losses(points=100, lost=1, absent=0, unreadable=1), HoldReason.UNREADABLE),
     ],
 )
-def test_the_same_shares_are_in_doubt_as_for_deletes(loss: Loss, doubted: bool) -> None:
-    assert bool(doubt_about("images", loss, READABLE, fraction=0.5)) == doubted
+def test_the_same_losses_are_in_doubt_as_for_deletes(losses: Losses, reason: HoldReason | None) -> None:
+    assert reason_to_hold(losses, losses.points, LIMITS) is reason
 
 
-def test_one_point_is_enough_where_a_directory_cannot_be_read() -> None:
-    known = Known("2024", frozenset(), frozenset())
-    assert "2024" in doubt_about("images", Loss(points=100, gone=1, absent=1), known, fraction=0.5)
-    assert not doubt_about("images", Loss(points=100, gone=0, absent=0), known, fraction=0.5)
+def test_a_person_is_told_what_would_be_lost_and_why() -> None:
+    one = Losses(points=100, lost=1, absent=1, unreadable=1)
+    assert "directory 2024 of folder images" in sentence_about("images", one, Known("2024", frozenset(), frozenset()))
+    assert "1 files of folder images cannot be read" in sentence_about(
+        "images", one, Known("", frozenset(), frozenset())
+    )

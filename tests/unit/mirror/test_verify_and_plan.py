@@ -16,7 +16,8 @@ from clipwatch.errors import RejectReason
 from clipwatch.folder import opened, scan
 from clipwatch.folder.beneath import open_beneath
 from clipwatch.mirror.dry_run import plan_folder
-from clipwatch.mirror.notebook import read_rejections
+from clipwatch.mirror.losses import Now, hold_seconds
+from clipwatch.mirror.notebook import read_losses, read_rejections
 from clipwatch.mirror.verify import verify
 from clipwatch.records import Point, point_uuid, uuid_text
 from clipwatch.store.contract import Refusal
@@ -61,7 +62,14 @@ def plan_of(b: Bench) -> tuple[list[dict[str, Any]], list[str]]:
         store=b.store,
         model=tiny_encoder().fingerprint,
         rejections=noted(b),
-        now=b.clock.now().timestamp(),
+        losses=lambda folder: read_losses(
+            b.state / "notebook.sqlite",
+            folder,
+            kind="deletes",
+            now=Now.of(b.clock),
+            seconds=hold_seconds(b.limits),
+        ),
+        now=Now.of(b.clock),
     )
 
 
