@@ -13,6 +13,21 @@ from typing import Any, Final
 
 SECRET_KEYS: Final = frozenset({("store", "api_key"), ("http", "token")})
 
+EXTENSIONS: Final = (
+    *("jpg", "jpeg", "jpe", "jif", "jfif", "jfi", "pjpeg", "pjp", "mpo", "png", "apng"),
+    *("webp", "heic", "heif", "hif", "avif", "gif", "tif", "tiff", "bmp", "jxl"),
+)
+"""All usual names of pictures. Phones write JPEG files named .heic, and browsers save them as .webp."""
+
+IGNORE: Final = (
+    *(".*", "*.part", "*.tmp", "*~"),
+    *("@eaDir", "#recycle", "#snapshot"),  # Synology
+    *("@Recycle", "@Recently-Snapshot", ".@__thumb"),  # QNAP
+    *("$RECYCLE.BIN", "System Volume Information"),  # Windows
+    "lost+found",  # fsck
+)
+"""Hidden and half written files, and the folders of thumbnails and deleted files of file servers and systems."""
+
 
 def _key(
     default: Any,
@@ -39,11 +54,14 @@ class WatchConfig:
     )
     recursive: bool = _key(True, "Look into sub-folders.")
     extensions: tuple[str, ...] = _key(
-        ("jpg", "jpeg", "png"),
-        "Case ignored; what is in the file decides: JPEG and PNG under any of them.",
+        EXTENSIONS,
+        "Names of files that are opened; jpg, .jpg, *.jpg and JPG mean the same. What is in the file decides what it "
+        "is, not its name.",
     )
     ignore: tuple[str, ...] = _key(
-        (".*", "*.part", "*.tmp", "*~"), "Shell patterns; a file or folder whose name matches is passed over."
+        IGNORE,
+        "What is passed over, with the meaning that each pattern has in a .gitignore at the top of the folder: /, ** "
+        "and ! included. A # is part of the name.",
     )
     follow_symlinks: bool = _key(False, "Follow symbolic links, each real folder once.")
     marker: str = _key("", "A file that must exist below path, or the folder counts as absent.")

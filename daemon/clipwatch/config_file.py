@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
-from clipwatch.config import SECRET_KEYS, SECTIONS, Config, ImageConfig, StoreConfig, is_loopback, is_server
+from clipwatch.config import (
+    SECRET_KEYS,
+    SECTIONS,
+    Config,
+    ImageConfig,
+    StoreConfig,
+    WatchConfig,
+    is_loopback,
+    is_server,
+)
 from clipwatch.errors import ConfigError
 from clipwatch.regular_file import read_regular
 from clipwatch.system_paths import initial
@@ -30,6 +39,9 @@ COLLECTION_NAME_BYTES: Final = 240
 
 _NAME_BYTES: Final = 255
 """What file systems take for one name."""
+
+_NOT_IN_AN_EXTENSION: Final = frozenset("/*?[]")
+"""An extension is the end of a name, and no pattern."""
 
 _NOT_IN_A_NAME: Final = frozenset('<>:"/\\|?*')
 """What a Qdrant server refuses in a collection's name."""
@@ -233,8 +245,7 @@ def _check(config: Config, sources: Mapping[str, str], environment: Mapping[str,
         seen.add(watch.name)
         if not watch.path:
             raise ConfigError(f"watch[{index}].path is empty.", hint="Name the folder to watch.")
-        if not watch.extensions or not all(extension.strip(".") for extension in watch.extensions):
-            raise ConfigError(f"watch[{index}].extensions is empty, or one of them is: no file would ever match.")
+        _check_rules(index, watch)
         if Path(watch.marker).is_absolute() or ".." in Path(watch.marker).parts:
             raise ConfigError(f"watch[{index}].marker {watch.marker!r} must name a file below watch[{index}].path.")
         if is_server(config.store.url) and f"watch[{index}].name" not in sources:
@@ -256,6 +267,31 @@ def _check(config: Config, sources: Mapping[str, str], environment: Mapping[str,
             f"http.listen {config.http.listen!r} can be reached from other machines, so http.token must be set.",
             hint='Choose a long token, or listen on "127.0.0.1:8766"; token = "none" lets everyone in.',
         )
+
+
+def normal_extension(text: str) -> str:
+    """`jpg` for `jpg`, `JPG`, `.jpg` and `*.jpg`."""
+    return text.removeprefix("*").lstrip(".").lower()
+
+
+def _check_rules(index: int, watch: WatchConfig) -> None:
+    """Whether each extension and each pattern can match something."""
+    extensions = [normal_extension(extension) for extension in watch.extensions]
+    if not all(extensions) or not extensions:
+        raise ConfigError(f"watch[{index}].extensions is empty, or one of them is: no file would ever match.")
+    for given, extension in zip(watch.extensions, extensions, strict=True):
+        if _NOT_IN_AN_EXTENSION & set(extension):
+            raise ConfigError(
+                f"watch[{index}].extensions holds {given!r}, which is no extension: no file would ever match.",
+                hint='Write "jpg"; patterns of names belong into ignore.',
+            )
+    if watch.ignore != WatchConfig().ignore:  # `status` is asked often, and needs no patterns
+        from clipwatch.folder.ignore import Ignore
+
+        try:
+            Ignore.of(watch.ignore)
+        except ConfigError as error:
+            raise ConfigError(f"watch[{index}].ignore: {error.message}", hint=error.hint) from None
 
 
 def check_places(config: Config, *, store: str = "store.url") -> None:

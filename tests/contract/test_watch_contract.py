@@ -251,6 +251,24 @@ def test_ignored_names_are_not_told(watched: Watched, backend: str) -> None:
         assert {path for dirty in watched.seen for path in dirty.paths.get("images", ())} == {b"last.jpg"}
 
 
+def test_events_obey_patterns_with_slashes(tmp_path: Path, backend: str) -> None:
+    watched = Watched(tmp_path, backend, ignore=("raw/", "/sub/*.jpg", "!/sub/keep.jpg"))
+    try:
+        for name in ("raw", "sub", "sub/raw", "other"):
+            (watched.folder / name).mkdir()
+            write_image(watched.folder / name / "a.jpg", 1)
+        write_image(watched.folder / "sub" / "keep.jpg", 1)
+        wait_until(lambda: watched.told(b"other/a.jpg") and watched.told(b"sub/keep.jpg"))
+        if backend != "polling":
+            told = {path for dirty in watched.seen for path in dirty.paths.get("images", ())}
+            trees = {path for dirty in watched.seen for path in dirty.trees.get("images", ())}
+            assert told <= {b"other/a.jpg", b"sub/keep.jpg"}
+            assert b"other" in trees
+            assert trees <= {b"sub", b"other"}
+    finally:
+        watched.close()
+
+
 def test_a_loop_of_links_does_no_harm(watched: Watched) -> None:
     (watched.folder / "loop").symlink_to(".")
     (watched.folder / "old" / "up").symlink_to("..")

@@ -78,7 +78,7 @@ def _odd_kinds(made: HostileFolder) -> None:
         directory = os.open(made.root, os.O_PATH)
         listener.bind(f"/proc/self/fd/{directory}/socket.jpg")
         os.close(directory)
-    kinds = ["fifo.jpg", "socket.jpg", "directory.jpg"]
+    kinds = ["fifo.jpg", "socket.jpg"]
     if os.geteuid() == 0:
         os.mknod(made.root / "device.jpg", stat.S_IFCHR | 0o600, os.makedev(1, 5))
         kinds.append("device.jpg")

@@ -435,6 +435,10 @@ def state_of(mirror: Mirror) -> dict[str, Any]:
     }
 
 
+_TRASH = (b"@eaDir", b"#recycle", b"lost+found")
+_PICTURE_NAMES = tuple(f".{extension}".encode() for extension in WatchConfig().extensions)
+
+
 # -- the truth ---------------------------------------------------------------------------------------------------
 
 
@@ -454,9 +458,9 @@ def candidates(folder: Path) -> list[bytes]:
     found: list[bytes] = []
     for directory, directories, files in os.walk(root):
         directories[:] = [name for name in directories if not _ignored(name)]
-        for name in (*directories, *files):
+        for name in files:
             path = os.path.join(directory, name)
-            if name.lower().endswith((b".jpg", b".jpeg", b".png")) and not (_ignored(name) or os.path.islink(path)):
+            if name.lower().endswith(_PICTURE_NAMES) and not (_ignored(name) or os.path.islink(path)):
                 found.append(os.path.relpath(path, root))
     return found
 
@@ -484,7 +488,7 @@ def true_images(folder: Path) -> dict[bytes, Truth]:
 
 
 def _ignored(name: bytes) -> bool:
-    return name.startswith(b".") or name.endswith((b".part", b".tmp", b"~"))
+    return name.startswith(b".") or name.endswith((b".part", b".tmp", b"~")) or name in _TRASH
 
 
 @functools.lru_cache(1024)

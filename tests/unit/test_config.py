@@ -388,3 +388,34 @@ def test_a_background_that_is_no_colour_is_refused(colour: str) -> None:
 def test_a_background_that_is_a_colour_is_taken() -> None:
     for colour in ("white", "Lime", "#102030"):
         assert config_file.load(None, {"CLIPWATCH_IMAGE__BACKGROUND": colour}).config.image.background == colour
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "words"),
+    [
+        ("ignore", "/", "can never match"),
+        ("ignore", "a//b", "can never match"),
+        ("ignore", "./thumbs", "can never match"),
+        ("ignore", "../other", "can never match"),
+        ("ignore", "!", "can never match"),
+        ("ignore", "thumb[1", "can never match"),
+        ("ignore", "thumb\\\\\\", "can never match"),
+        ("ignore", "[[:digit:]].jpg", "cannot be used"),
+        ("ignore", "[z-a]", "can never match"),
+        ("extensions", "*.j?g", "no extension"),
+        ("extensions", "sub/*.jpg", "no extension"),
+        ("extensions", "*", "no file would ever match"),
+    ],
+)
+def test_what_can_never_match_is_refused_by_name(key: str, values: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as refused:
+        config_file.load(None, {f"CLIPWATCH_WATCH__{key.upper()}": f"jpg,{values}"})
+    assert f"watch[0].{key}" in refused.value.message
+
+
+def test_patterns_as_people_write_them_are_taken() -> None:
+    patterns = "@eaDir/,**/@eaDir/**,/sub,sub/*.jpg,!keep.jpg,#recycle,\\#x,***,a**b,caf[éè],[!a]*,[]-]"
+    loaded = config_file.load(
+        None, {"CLIPWATCH_WATCH__IGNORE": patterns, "CLIPWATCH_WATCH__EXTENSIONS": ".jpg,*.png,TIF"}
+    )
+    assert loaded.config.watch[0].ignore == tuple(patterns.split(","))

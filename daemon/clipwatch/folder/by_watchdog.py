@@ -147,10 +147,12 @@ class WatchdogBackend:
 
     def _post(self, path: bytes, mask: int) -> None:
         name = path.rpartition(b"/")[2]
-        if self._rules.is_ignored(name):
+        is_directory = bool(mask & _K.IN_ISDIR)
+        # What is above it is not ignored: else there would be no watch there.
+        if (self._rules.ignores_directory if is_directory else self._rules.ignores_file)(path, name):
             return
         folder = self._root.name
-        if mask & _K.IN_ISDIR and self._rules.recursive:
+        if is_directory and self._rules.recursive:
             # Moved onto an empty directory, that one's removal is not told: whatever was armed here is stale.
             if mask & (_K.IN_DELETE | _K.IN_MOVE):
                 self._disarm(path, whole=not mask & _K.IN_DELETE)
@@ -206,7 +208,7 @@ class WatchdogBackend:
         prefix = path + b"/" if path else b""
         with os.scandir(opened) as entries:
             names = [os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
-        return [prefix + name for name in names if not self._rules.is_ignored(name)]
+        return [prefix + name for name in names if not self._rules.ignores_directory(prefix + name, name)]
 
     def _disarm(self, top: bytes, *, whole: bool) -> None:
         below = top + b"/"

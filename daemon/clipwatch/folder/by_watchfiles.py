@@ -86,10 +86,11 @@ class WatchfilesBackend:
             return
         path = absolute.removeprefix(self._path + b"/")
         directory, _, name = path.rpartition(b"/")
-        if self._rules.is_ignored(name) or not self._rules.enters(directory):
+        if not self._rules.enters(directory):
             return
-        is_image = self._rules.is_image_name(name)
-        if self._rules.recursive and self._may_be_directory(absolute, gone_counts=not is_image):
+        is_image = self._rules.is_image_name(name) and not self._rules.ignores_file(path, name)
+        may_be_tree = self._rules.recursive and not self._rules.ignores_directory(path, name)
+        if may_be_tree and self._may_be_directory(absolute, gone_counts=not is_image):
             self._inbox.post_tree(self._folder, path)
         if is_image:
             self._inbox.post(self._folder, path, removed=kind == Change.deleted)

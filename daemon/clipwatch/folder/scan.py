@@ -7,7 +7,8 @@ import heapq
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
@@ -15,6 +16,7 @@ from typing import Final
 
 from clipwatch.folder.beneath import ABSENT, is_regular, open_beneath, spelled_truly
 from clipwatch.folder.files import Files
+from clipwatch.folder.ignored import BY_PATTERN, DIRECTORY, LINK, type_of_name
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
 from clipwatch.records import FileStat, file_stat
@@ -27,14 +29,14 @@ CHUNK_ENTRIES: Final = 10_000
 class Listing:
     """One directory, or one part of a very large one: several listings may name the same directory.
 
-    *directory* and all paths are below the folder. *ignored*: entries passed over (a pattern, another extension, a
-    link that is not followed). *not_regular*: image names that are no files. *unreadable*, if not empty, is why
-    the directory was not seen whole: then nothing at or below it may be taken for gone.
+    *directory* and all paths are below the folder. *ignored*: how many entries were passed over, by type (see
+    `folder.ignored`). *not_regular*: image names that are neither files nor directories. *unreadable*, if not empty,
+    is why the directory was not seen whole: then nothing at or below it may be taken for gone.
     """
 
     directory: bytes
     files: Files = field(default_factory=Files)
-    ignored: int = 0
+    ignored: Mapping[str, int] = field(default_factory=dict)
     unreadable: str = ""
     not_regular: tuple[bytes, ...] = ()
 
@@ -138,43 +140,49 @@ class _Walk:
 
     def _take(self, entries: list[os.DirEntry[str]], part: _Part) -> None:
         # Runs once for every file of every look: names are bound and the usual case comes first.
-        is_ignored, is_image_name = self._rules.is_ignored, self._rules.is_image_name
-        encode, prefix, add = os.fsencode, part.prefix, part.files.add
+        ignores_file, is_image_name = self._rules.ignore.ignores_file, self._rules.is_image_name
+        encode, prefix, add, ignored = os.fsencode, part.prefix, part.files.add, part.ignored
         for entry in entries:
             name = encode(entry.name)
+            path = prefix + name
             try:
-                if is_ignored(name):
-                    part.ignored += 1
-                elif not entry.is_file(follow_symlinks=False):
-                    self._take_other(entry, name, part)
+                if not entry.is_file(follow_symlinks=False):
+                    self._take_other(entry, path, name, part)
+                elif ignores_file(path, name):
+                    ignored[BY_PATTERN] += 1
                 elif is_image_name(name):
-                    add(prefix + name, entry.stat(follow_symlinks=False))
+                    add(path, entry.stat(follow_symlinks=False))
                 else:
-                    part.ignored += 1
+                    ignored[type_of_name(name)] += 1
             except FileNotFoundError:
                 continue
             except OSError as error:
                 if self._follow and entry.is_symlink():
                     # A link in a circle, or to where this user may not look, casts doubt on itself (`look` says so):
                     # whoever may make one must not be able to keep a whole directory from being believed.
-                    part.ignored += 1
+                    ignored[LINK] += 1
                 else:
                     part.unreadable = f"{entry.name!r}: {_words(error)}"
 
-    def _take_other(self, entry: os.DirEntry[str], name: bytes, part: _Part) -> None:
+    def _take_other(self, entry: os.DirEntry[str], path: bytes, name: bytes, part: _Part) -> None:
         """Whatever is no plain file by itself."""
-        path = part.prefix + name
-        followed = self._follow and entry.is_symlink()
-        is_image = self._rules.is_image_name(name)
+        is_link = entry.is_symlink()
+        followed = self._follow and is_link
         if entry.is_dir(follow_symlinks=followed):
-            if self._rules.recursive and followed:
+            if self._rules.ignores_directory(path, name):
+                part.ignored[BY_PATTERN] += 1
+            elif not self._rules.recursive:
+                part.ignored[DIRECTORY] += 1
+            elif followed:
                 heapq.heappush(self._links, path)
-            elif self._rules.recursive:
+            else:
                 self._directories.append(path)
-            if is_image:
-                part.not_regular.append(path)
-        elif not is_image or (entry.is_symlink() and not followed):
-            part.ignored += 1
+        elif self._rules.ignores_file(path, name):
+            part.ignored[BY_PATTERN] += 1
+        elif is_link and not followed:
+            part.ignored[LINK] += 1
+        elif not self._rules.is_image_name(name):
+            part.ignored[type_of_name(name)] += 1
         else:
             status = entry.stat(follow_symlinks=followed)
             if is_regular(status):
@@ -193,7 +201,7 @@ class _Part:
         self.prefix = directory + b"/" if directory else b""
         self.files = Files()
         self.not_regular: list[bytes] = []
-        self.ignored = 0
+        self.ignored: Counter[str] = Counter()
         self.unreadable = ""
 
     def listing(self) -> Listing:

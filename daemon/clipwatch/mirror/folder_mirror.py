@@ -16,6 +16,7 @@ from clipwatch.clock import Clock, Moment
 from clipwatch.config import LimitsConfig, WatchConfig
 from clipwatch.errors import FolderUnavailable, LockHeld, RejectReason
 from clipwatch.folder.files import Files
+from clipwatch.folder.ignored import add_types, most_common
 from clipwatch.folder.mounts import silent_file_system
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
@@ -60,7 +61,8 @@ class LookCounts:
     """What one complete look saw."""
 
     images: int = 0
-    ignored: int = 0
+    ignored: dict[str, int] = field(default_factory=dict)
+    """How many entries were passed over, by type (see `folder.ignored`)."""
     differing: int = 0
     unseen: int = 0
     unreadable: dict[bytes, str] = field(default_factory=dict)
@@ -362,7 +364,8 @@ class FolderMirror:
             differing=counts.differing,
             missing=counts.unseen,
             rejected=len(self.rejected),
-            ignored=counts.ignored,
+            ignored=sum(counts.ignored.values()),
+            ignored_by_type=most_common(counts.ignored),
             seconds=round(self.last_look_seconds, 4),
         )
         if not self.unproven:
@@ -405,7 +408,7 @@ class FolderMirror:
             yield Files((path, stat) for path, stat in everything.items() if path in first)
 
     def _note(self, listing: Listing, counts: LookCounts, met_rejected: set[bytes]) -> None:
-        counts.ignored += listing.ignored
+        add_types(counts.ignored, listing.ignored)
         if listing.unreadable:
             counts.unreadable[listing.directory] = listing.unreadable
         for path in listing.not_regular:

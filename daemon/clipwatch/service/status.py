@@ -124,7 +124,7 @@ def describe_mirror(
                 "images": folder.images,
                 "points": folder.points,
                 "rejected": folder.rejected_images,
-                "ignored": folder.counts.ignored,
+                "ignored": sum(folder.counts.ignored.values()),
                 "held": folder.deletes.held,
                 "trouble": folder.trouble or folder.deletes.hold_text,
                 "unreadable": {

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from clipwatch.config import WatchConfig
+from clipwatch.folder.ignored import BY_PATTERN, DIRECTORY, LINK, OTHER, add_types
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
 from clipwatch.folder.scan import CHUNK_ENTRIES, Absence, Listing, look, walk
@@ -34,6 +35,13 @@ def paths(root: Root, *, follow: bool = False, below: bytes = b"", **settings: o
     found = listings(root, follow=follow, below=below, **settings)
     assert not [listing for listing in found if listing.unreadable]
     return sorted(path for listing in found for path, _ in listing.files)
+
+
+def ignored(root: Root, **settings: object) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for listing in listings(root, **settings):  # type: ignore[arg-type]
+        add_types(total, listing.ignored)
+    return total
 
 
 def see(root: Root, path: bytes, *, follow: bool = False) -> FileStat | Absence:
@@ -61,7 +69,7 @@ def test_every_image_is_listed_with_its_signature_under_its_true_bytes(tmp_path:
                 status.st_ctime_ns,
             )
             assert see(root, path) == stat
-    assert sum(listing.ignored for listing in listings(root)) == 2
+    assert ignored(root) == {"txt": 1, BY_PATTERN: 1}
     root.close()
 
 
@@ -96,10 +104,47 @@ def test_what_is_no_regular_file_is_told_by_name(tmp_path: Path) -> None:
         server.bind(str(tmp_path / "socket.jpg"))
     root = opened_root(tmp_path)
     found = listings(root)
-    assert sorted(path for listing in found for path in listing.not_regular) == [b"dir.png", b"fifo.jpg", b"socket.jpg"]
+    assert sorted(path for listing in found for path in listing.not_regular) == [b"fifo.jpg", b"socket.jpg"]
     assert paths(root) == [b"dir.png/in.jpg"]
     assert see(root, b"fifo.jpg") is Absence.NOT_REGULAR
     assert see(root, b"dir.png") is Absence.DIRECTORY
+    root.close()
+
+
+def test_a_directory_with_the_name_of_a_picture_is_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "album.jpg" / "empty.png").mkdir(parents=True)
+    (tmp_path / "album.jpg" / "in.jpg").touch()
+    root = opened_root(tmp_path)
+    found = listings(root)
+    assert [path for listing in found for path in listing.not_regular] == []
+    assert paths(root) == [b"album.jpg/in.jpg"]
+    assert ignored(root) == {}
+    assert ignored(root, recursive=False) == {DIRECTORY: 1}
+    root.close()
+
+
+def test_what_is_passed_over_is_counted_by_type(tmp_path: Path) -> None:
+    for name in ("a.MOV", "b.mov", "c.txt", "README", "d.20190101", "e.very-long-extension", ".hidden.jpg", "f.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "@eaDir" / "f.jpg").mkdir(parents=True)
+    (tmp_path / "@eaDir" / "f.jpg" / "SYNOPHOTO_THUMB_M.jpg").touch()
+    (tmp_path / "link.jpg").symlink_to("f.jpg")
+    os.mkfifo(tmp_path / "fifo.txt")
+    root = opened_root(tmp_path)
+    assert ignored(root) == {"mov": 2, "txt": 2, OTHER: 3, BY_PATTERN: 2, LINK: 1}
+    root.close()
+
+
+def test_patterns_see_directories_and_files_apart(tmp_path: Path) -> None:
+    for name in ("raw/a.jpg", "sub/raw/b.jpg", "sub/raw.jpg", "sub/deep/c.jpg", "c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    root = opened_root(tmp_path)
+    assert paths(root, ignore=("raw/",)) == [b"c.jpg", b"sub/deep/c.jpg", b"sub/raw.jpg"]
+    assert paths(root, ignore=("/raw",)) == [b"c.jpg", b"sub/deep/c.jpg", b"sub/raw.jpg", b"sub/raw/b.jpg"]
+    assert paths(root, ignore=("sub/*.jpg",)) == [b"c.jpg", b"raw/a.jpg", b"sub/deep/c.jpg", b"sub/raw/b.jpg"]
+    assert paths(root, ignore=("*.jpg", "!/c.jpg")) == [b"c.jpg"]
+    assert paths(root, ignore=("raw/",), below=b"sub/raw") == []
     root.close()
 
 
@@ -115,7 +160,7 @@ def test_links_are_passed_over_and_counted(tmp_path: Path) -> None:
     (folder / "loop").symlink_to(".")
     root = opened_root(folder)
     assert paths(root) == [b"real/a.jpg"]
-    assert sum(listing.ignored for listing in listings(root)) == 3
+    assert ignored(root) == {LINK: 3}
     assert listings(root, below=b"dir") == []
     assert see(root, b"file.jpg") is Absence.GONE
     assert see(root, b"dir/secret.jpg") is Absence.GONE
