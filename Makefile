@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 # One environment, filled in two steps: what runs, and what else the tests and tools need.
 RUNS := $(VENV)/installed
 READY := $(VENV)/installed-dev
+FAST := "not slow and not soak and not convert"
 
-.PHONY: run test check bench soak venv lock clean
+.PHONY: run test check lint coverage bench soak venv lock clean
 
 run: $(RUNS) images
 	@$(BIN)/python models/first_model.py
@@ -22,17 +23,20 @@ images:
 	mkdir images
 	cp -r docs/samples/*.jpg docs/samples/*.png docs/samples/drawings images/
 
-test: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+test: lint
 	$(BIN)/python -m pytest -n 2 -m "not soak and not convert"
 
-check: $(READY)
+check: lint
+	$(BIN)/python -m pytest -n 2 -m $(FAST)
+
+lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 -m "not slow and not soak and not convert"
+
+coverage: $(READY)
+	$(BIN)/python -m pytest -n 2 -m $(FAST) --cov --cov-report=term
 
 ifndef SEED
 SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
