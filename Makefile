@@ -14,7 +14,7 @@ run: $(RUNS) images
 	@$(BIN)/python models/first_model.py
 	@echo "Drop JPEG and PNG files into $(CURDIR)/images; search from another terminal, for example:"
 	@echo "    $(BIN)/clipwatch search \"red apple\""
-	@echo "    $(BIN)/clipwatch search --image FILE"
+	@echo "    $(BIN)/clipwatch search FILE"
 	@echo "    $(BIN)/clipwatch status"
 	@echo "Stop with Ctrl-C."
 	@exec $(BIN)/clipwatch --log-format console run

@@ -38,6 +38,12 @@ class ModelError(ClipwatchError):
     exit_status = 2
 
 
+class ModelUnavailable(ModelError):
+    """The hub that has the model does not answer now; the same call may succeed later."""
+
+    exit_status = 3
+
+
 class Interrupted(ClipwatchError):
     """Somebody wants this program to end before it has begun."""
 

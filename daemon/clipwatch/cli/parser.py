@@ -48,15 +48,17 @@ def build_parser() -> Parser:
     sub = command("verify", "compare folder and collection, change nothing")
     sub.add_argument("--deep", action="store_true", help="by content, and by embedding a sample anew")
     sub = command("search", "the nearest images to words or a picture")
-    sub.add_argument("text", nargs="*", metavar="TEXT", help="what to look for")
+    sub.add_argument("text", nargs="*", metavar="TEXT", help="what to look for: words, and names of pictures")
     sub.add_argument("--image", metavar="FILE", action="append", default=[], help="look for pictures like this one")
-    sub.add_argument("--limit", type=int, default=10, metavar="N", help="how many (10)")
+    sub.add_argument("-n", "--limit", type=int, default=10, metavar="N", help="how many (10)")
     sub.add_argument(
         "--filter", action="append", default=[], metavar="KEY=VALUE", help="only where the payload says so"
     )
     what = "[WEIGHT:]WHAT"
     sub.add_argument("--plus", action="append", default=[], metavar=what, help="more of these words, or of this file")
     sub.add_argument("--minus", action="append", default=[], metavar=what, help="less of them; 0.5:WHAT is half of it")
+    sub.add_argument("-f", "--paths-only", action="store_true", help="absolute paths alone, a line each")
+    sub.add_argument("-0", "--null", action="store_true", help="the same, each ended by a NUL: for `xargs -0`")
     sub = command("export", "the collection as JSON lines, or as a file of arrays", json=False)
     sub.add_argument("--json", action="store_true", help="JSON lines, as without it")
     sub.add_argument("--vectors", action="store_true", help="with the vectors")

@@ -191,11 +191,18 @@ DEFAULT_CARD: Final = CARDS[0]
 
 
 def card_named(name: str) -> ModelCard:
-    """The card called *name*; `ModelError` names the nearest one."""
+    """The card called *name*; `ModelError` names the nearest one.
+
+    Where several have all words of *name*, that is the first of them: the default comes before all others.
+    """
     for card in CARDS:
         if card.name == name:
             return card
-    near = difflib.get_close_matches(name, [card.name for card in CARDS], 1, 0.4)
-    known = ", ".join(card.name for card in CARDS)
+    names = [card.name for card in CARDS]
+    parts = name.lower().replace("_", "-").split("-")
+    near = [full for full in names if all(part in full for part in parts)] or difflib.get_close_matches(
+        name, names, 1, 0.4
+    )
+    known = ", ".join(names)
     hint = f"Did you mean {near[0]!r}?" if near else f"There are {known}."
     raise ModelError(f"No model is called {name!r}.", hint=hint)

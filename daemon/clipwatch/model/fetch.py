@@ -25,7 +25,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
 from clipwatch.config_example import toml_value
-from clipwatch.errors import ModelError
+from clipwatch.errors import ModelError, ModelUnavailable
 from clipwatch.model.bundle import Bundle, TextFacts, file_sha256
 from clipwatch.model.cards import CardFile, ModelCard
 from clipwatch.model.install import install, installed, staging_folder
@@ -65,6 +65,7 @@ def fetch(
     Nothing is asked of the network where the model is already here and whole. *timeout_seconds* is for one
     answer of the hub, not for all. *endpoint* and *offline*: `HF_ENDPOINT`, `HF_HUB_OFFLINE` where None.
     Raises `ModelError` with the cure, `LockHeld` where another fetch of this model is under way.
+    `ModelUnavailable`: there is no network, or the hub has trouble.
     """
     endpoint = _endpoint(endpoint)
     target = directory / card.folder
@@ -101,7 +102,7 @@ def fetch_or_give_up(
     progress: Progress = lambda _name, _done, _total: None,
     endpoint: str | None = None,
 ) -> Path:
-    """As `fetch`, but `ModelError` where not a byte has come after *give_up_seconds*, whatever it is that hangs."""
+    """As `fetch`, but `ModelUnavailable` where not a byte has come after *give_up_seconds*, whatever hangs."""
     begun = threading.Event()
     outcome: Future[Path] = Future()
     had: dict[str, int] = {}
@@ -123,7 +124,7 @@ def fetch_or_give_up(
     # In a thread of its own: looking up a name heeds no time limit, and each answer has one of its own.
     threading.Thread(target=work, name="fetch", daemon=True).start()
     if not begun.wait(give_up_seconds):
-        raise ModelError(
+        raise ModelUnavailable(
             f"The hub did not answer within {give_up_seconds:g} s.",
             hint="Fetch when there is a network, or see docs/models.md.",
         )
@@ -286,7 +287,8 @@ def _translated(card: ModelCard, endpoint: str) -> Iterator[None]:
         raise _refused(card, endpoint, error.response.status_code) from error
     except (httpx.HTTPError, httpx.InvalidURL, OfflineModeIsEnabled) as error:
         reason = str(error).strip().rstrip(".") or type(error).__name__
-        raise ModelError(
+        away = isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
+        raise (ModelUnavailable if away else ModelError)(
             f"{card.title} could not be fetched from {endpoint}: {reason}.",
             hint=f"Check the network, or set HF_ENDPOINT to a mirror. {_RESUME}",
         ) from error
@@ -310,4 +312,5 @@ def _refused(card: ModelCard, endpoint: str, status: int) -> ModelError:
             f"{where} has no commit {card.revision[:12]} with the files of {card.title}.",
             hint="Update clipwatch, or unset HF_ENDPOINT.",
         )
-    return ModelError(f"{where} answers {status}: the hub has trouble.", hint=f"Try again later. {_RESUME}")
+    kind = ModelUnavailable if status in (408, 429) or status >= 500 else ModelError
+    return kind(f"{where} answers {status}: the hub has trouble.", hint=f"Try again later. {_RESUME}")

@@ -90,7 +90,7 @@ class Answers:
         parts += [(-_weight(part), self._vector(part)) for part in request.get("minus", [])]
         if not any(weight > 0 for weight, _ in parts):
             raise ConfigError("There is nothing to search for.", hint="Give words, or --image FILE.")
-        filters = {str(key): str(value) for key, value in dict(request.get("filter", {})).items()}
+        filters = {str(key): _stored(str(key), str(value)) for key, value in dict(request.get("filter", {})).items()}
         model = self._encoder.fingerprint
         try:
             hits = self.store.search(combine(parts), limit, model=model, filters=filters)
@@ -104,6 +104,8 @@ class Answers:
                     "folder": hit.payload.get("folder", ""),
                     "score": round(float(hit.score), 6),
                     "id": hit.id,
+                    # where the text does not give the name's bytes
+                    **{key: hit.payload[key] for key in ("path_base64",) if key in hit.payload},
                 }
                 for hit in hits
             ]
@@ -193,6 +195,13 @@ class Answers:
             yield from actions
             undone += sentences
         return {"undone": undone}
+
+
+def _stored(key: str, value: str) -> str:
+    """*value* as payloads spell it: people write `png` and `jpg` for the formats that are stored as PNG and JPEG."""
+    if key != "format":
+        return value
+    return {"JPG": "JPEG"}.get(value.upper(), value.upper())
 
 
 def _weight(part: Mapping[str, Any]) -> float:

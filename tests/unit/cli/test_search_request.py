@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clipwatch.cli.parser import build_parser
-from clipwatch.cli.search import _request
+from clipwatch.cli.search import _request, why_nothing
 from clipwatch.errors import ConfigError
 
 
@@ -48,6 +48,28 @@ def test_a_file_is_a_picture_with_or_without_a_weight(tmp_path: Path, monkeypatc
     assert asked["minus"] == [{"text": "dog.jpg"}]
 
 
+def test_words_that_name_pictures_are_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    for name in ("images/cat.jpg", "scan", "notes"):
+        Path(name).write_bytes(b"\xff\xd8\xff" + name.encode() if name != "notes" else b"beach")
+    cat, scan = ({"image": Path(name).read_bytes()} for name in ("images/cat.jpg", "scan"))
+    assert request("./images/cat.jpg")["plus"] == [cat]
+    assert request("red", "images/cat.jpg", "sea", str(tmp_path / "scan"))["plus"] == [{"text": "red sea"}, cat, scan]
+    assert request("scan", "--minus", "scan")["minus"] == [scan], "a picture by its content, whatever its name"
+    for words in ("notes", "images", "images/none.jpg", "cat.jpg"):
+        assert request(words, f"--minus={words}") == {
+            **request("x"),
+            "plus": [{"text": words}],
+            "minus": [{"text": words}],
+        }
+
+
+def test_a_path_to_something_else_is_told_to_be_no_picture_rather_than_taken_for_words(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("x")
+    assert request(str(tmp_path / "text"))["plus"] == [{"image": b"x"}], "the decoder will say what it is"
+
+
 def test_what_leads_away_alone_is_no_question() -> None:
     with pytest.raises(ConfigError, match="nothing to search for"):
         request("--minus", "beach")
@@ -67,3 +89,24 @@ def test_what_is_no_text_is_refused_before_anything_is_asked_for_it(words: list[
     with pytest.raises(ConfigError, match=r"udcff.* is no text in UTF-8") as refused:
         request(*words)
     assert refused.value.sentence().isascii()
+
+
+def status(**fields: Any) -> dict[str, Any]:
+    return {"state": "watching", "pending": 0, **fields}
+
+
+@pytest.mark.parametrize(
+    ("daemon", "filters", "words"),
+    [
+        (status(pending=12), {}, "indexing is under way, 12 files to go"),
+        (status(pending=12), {"format": "png"}, "indexing is under way, 12 files to go"),
+        (status(state="scanning"), {}, "indexing is under way. "),
+        (status(state="starting"), {}, "indexing is under way. "),
+        (status(), {}, "the collection is empty, and no file waits"),
+        (status(), {"format": "gif", "folder": "x"}, "no point has format=gif, folder=x"),
+        (None, {}, "the collection is empty. `clipwatch sync` fills it"),
+        (None, {"a": "b"}, "no point has a=b"),
+    ],
+)
+def test_whoever_finds_nothing_is_told_why(daemon: dict[str, Any] | None, filters: dict[str, str], words: str) -> None:
+    assert words in why_nothing(daemon, filters)

@@ -43,3 +43,20 @@ def test_an_unknown_name_is_answered_with_the_nearest_known_one() -> None:
     with pytest.raises(ModelError) as caught:
         card_named("zzz")
     assert "clip-vit-base-patch32" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("clip", "clip-vit-base-patch32"),
+        ("CLIP", "clip-vit-base-patch32"),
+        ("clip-base", "clip-vit-base-patch32"),
+        ("siglip", "siglip2-base"),
+        ("mobileclip", "mobileclip-s0"),
+        ("moblieclip", "mobileclip-s0"),
+    ],
+)
+def test_part_of_a_name_suggests_the_default_before_one_for_research_only(typed: str, meant: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        card_named(typed)
+    assert caught.value.hint == f"Did you mean {meant!r}?"

@@ -67,6 +67,27 @@ def found(store: QdrantStore, plus: list[dict[str, Any]], minus: list[dict[str, 
     return [hit["path"] for hit in hits]
 
 
+# -- filters ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("typed", "stored"), [("png", "PNG"), ("PNG", "PNG"), ("Jpeg", "JPEG"), ("jpg", "JPEG")])
+def test_a_format_is_found_however_it_is_written(store: QdrantStore, typed: str, stored: str) -> None:
+    model = tiny_encoder().fingerprint
+    store.upsert([sample_point(f"{name}.x", model=model, format=name) for name in ("PNG", "JPEG")])
+    hits = answers(store).search({"plus": [{"text": "up"}], "filter": {"format": typed}})["hits"]
+    assert [hit["path"] for hit in hits] == [f"{stored}.x"]
+
+
+def test_a_name_that_is_no_text_comes_with_its_bytes(store: QdrantStore) -> None:
+    model = tiny_encoder().fingerprint
+    store.upsert(
+        [sample_point("plain.jpg", model=model), sample_point("\\xff.jpg", model=model, path_base64="/y5qcGc=")]
+    )
+    hits = {hit["path"]: hit for hit in answers(store).search({"plus": [{"text": "up"}]})["hits"]}
+    assert hits["\\xff.jpg"].keys() == {"path", "folder", "score", "id", "path_base64"}
+    assert hits["plain.jpg"].keys() == {"path", "folder", "score", "id"}
+
+
 # -- partial ------------------------------------------------------------------------------------------------
 
 
