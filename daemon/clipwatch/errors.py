@@ -66,6 +66,10 @@ class DecodeUnavailable(FileNotReady):
     """No decode worker can be started now; no file is to blame, and each is looked at again."""
 
 
+class DecoderKilled(FileNotReady):
+    """A decode worker was killed from outside, or for want of memory; its file is tried again alone."""
+
+
 class RejectReason(StrEnum):
     """Why a file has no point; each value is a stable word of the log and of `verify`."""
 

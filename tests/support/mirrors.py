@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,6 +47,7 @@ from clipwatch.records import (
 from clipwatch.store.contract import Store, StoredPoint
 from clipwatch.store.retry import RetryingStore
 from support import onnx_models
+from support.folders import wait_until
 from support.stores import Told, open_test_store
 
 FOLDER = "images"
@@ -110,6 +112,7 @@ class SharedDecoder:
         self.submitted = 0
         self.before: Callable[[OpenedFile], None] | None = None
         """Called with each file before a worker gets it."""
+        self._doomed = False
         settings = DecodeSettings.from_config(preprocessing, ImageConfig(), limits)
         self._pool = DecodePool(settings, workers=1, known=lambda content: self.known(content), logger=Told())
 
@@ -117,7 +120,24 @@ class SharedDecoder:
         self.submitted += 1
         if self.before is not None:
             self.before(opened)
-        return self._pool.submit(opened, first=first)
+        if not self._doomed:
+            return self._pool.submit(opened, first=first)
+        self._doomed = False
+        return self._killed(opened)
+
+    def kill_next(self) -> None:
+        """The worker that is given the next file is killed with it in hand."""
+        self._doomed = True
+
+    def _killed(self, opened: OpenedFile) -> Future[DecodedImage | KnownContent]:
+        wait_until(lambda: not self._pool.busy and not self._pool.queued)
+        self._pool.probe()
+        (pid,) = self._pool.pids
+        os.kill(pid, signal.SIGSTOP)
+        future = self._pool.submit(opened)
+        wait_until(lambda: self._pool.busy == 1)
+        os.kill(pid, signal.SIGKILL)
+        return future
 
     @property
     def decode_seconds(self) -> float:

@@ -22,6 +22,7 @@ from clipwatch.visible import visible
 
 if TYPE_CHECKING:
     from clipwatch.cli.old_model import Folder, Remembered
+    from clipwatch.deaths import CrashReport
     from clipwatch.image.pool import DecodePool, DecodeSettings
     from clipwatch.mirror.mirror import Mirror
     from clipwatch.mirror.notebook import NotedLosses, Rejection
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 NOTEBOOK: Final = "notebook.sqlite"
 """In the state directory."""
+
+CRASH_REPORT: Final = "crash.txt"
+"""In the state directory: what the interpreter writes when the process crashes; empty otherwise."""
 
 _LOOK_SECONDS: Final = 0.1
 """How often a start looks whether it is still wanted."""
@@ -102,6 +106,7 @@ class Parts:
         self._folders = [watch.name for watch in context.config.watch]
         self._answers: Answers | None = None
         self._requests: Mapping[str, int] = {}
+        self._crash_report: CrashReport | None = None
 
     def open_together(self) -> None:
         """Store and model at once: each spends its start waiting. Raises `Interrupted` as soon as *stop* is set."""
@@ -301,6 +306,7 @@ class Parts:
     def mirror(self) -> Mirror:
         """The mirror of all configured folders; the caller holds the state directory's lock."""
         from clipwatch.cli.old_model import remember
+        from clipwatch.deaths import CrashReport
         from clipwatch.folder.inbox import Inbox
         from clipwatch.mirror.mirror import Mirror
         from clipwatch.mirror.notebook import Notebook
@@ -309,6 +315,7 @@ class Parts:
         context = self._context
         remember(context.state, self.encoder, context.config.model, context.logger)
         notebook = Notebook(context.state / NOTEBOOK, limits=limits_key(context.config), logger=context.logger)
+        self._crash_report = CrashReport(context.state / CRASH_REPORT)
         mirror = Mirror(
             context.config,
             store=self.store,
@@ -319,6 +326,7 @@ class Parts:
             clock=context.clock,
             logger=context.logger,
             lock_fallback=partial(_lock_fallback, context.state),
+            crash_report=self._crash_report.last,
         )
         patiently = partial(self.store.attempt, "switch")
         Switchover(mirror, self.rebuild, patiently=patiently, logger=context.logger)
@@ -339,6 +347,8 @@ class Parts:
             pool.close(wait_seconds=1)
         if self._store is not None:
             self._store.close()
+        if self._crash_report is not None:
+            self._crash_report.close()
 
 
 def _lock_fallback(state: Path, folder: str) -> Path:

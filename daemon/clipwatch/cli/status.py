@@ -97,7 +97,9 @@ def page(status: dict[str, Any]) -> Iterator[str]:
     for folder in status["watch"]:
         how = f", watched by {folder['backend']}" if folder.get("backend") else ""
         yield f"  folder  {folder['name']} at {visible(folder['path'])}: {folder['state']}{how}"
-        yield from (f"          {visible(folder[key])}" for key in ("trouble", "watch_reason") if folder.get(key))
+        yield from (
+            f"          {visible(folder[key])}" for key in ("trouble", "put_aside", "watch_reason") if folder.get(key)
+        )
         for directory, why in folder.get("unreadable", {}).items():
             yield f"          cannot read {visible(directory)}: {visible(why)}"
     if status.get("http", {}).get("trouble"):

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from clipwatch.cli.asking import ask_daemon, print_json, result_of, say_undone
-from clipwatch.cli.assemble import Context, opened
+from clipwatch.cli.assemble import NOTEBOOK, Context, limits_key, opened
+from clipwatch.mirror.notebook import read_suspects
+from clipwatch.mirror.suspects import PAUSED_DEATHS
+from clipwatch.records import path_text
 from clipwatch.visible import visible
 
 
@@ -20,7 +23,7 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
         with opened(context, give_up_seconds=context.config.store.timeout_seconds) as parts:
             parts.open_together()
             result = parts.answers().verify(deep=arguments.deep)
-    undone = [*result.pop("undone", []), *_holds(result, context)]
+    undone = [*result.pop("undone", []), *_holds(result, context), *_put_aside(result, context)]
     say_undone(undone)
     if context.json:
         print_json(result)
@@ -42,6 +45,20 @@ def _holds(result: dict[str, Any], context: Context) -> Iterator[str]:
             yield (
                 f"Deletes in folder {folder} are held ({hold.reason}) until a later scan agrees, "
                 "or `clipwatch confirm`."
+            )
+
+
+def _put_aside(result: dict[str, Any], context: Context) -> Iterator[str]:
+    """A sentence for each folder with images that are left alone for a while after a death."""
+    different = {(entry["folder"], entry["path"]) for kind in ("missing", "stale") for entry in result[kind]}
+    for folder in sorted({folder for folder, _ in different}):
+        suspects = read_suspects(context.state / NOTEBOOK, folder, limits=limits_key(context.config))
+        aside = [item for item in suspects if item.deaths >= PAUSED_DEATHS]
+        number = sum((folder, path_text(item.path)) in different for item in aside)
+        if number:
+            yield (
+                f"{number} images in folder {folder} are put aside, since the program or a decoder was ended while it "
+                "worked on each alone; they are tried again with growing pauses."
             )
 
 

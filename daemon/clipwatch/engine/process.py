@@ -9,6 +9,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from collections import deque
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
+from clipwatch.deaths import Kills, grown, oom_kills
 from clipwatch.errors import ClipwatchError, ConfigError, LockHeld, StoreUnavailable
 
 API_KEY_VARIABLE: Final = "CLIPWATCH_ENGINE_API_KEY"
@@ -67,7 +69,10 @@ def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
     return True
 
 
-def _how_it_ended(status: int) -> str:
+def _how_it_ended(status: int, out_of_memory_in: str) -> str:
+    """*out_of_memory_in*: the control group in which the kernel has killed meanwhile, "" where it has not."""
+    if status == -signal.SIGKILL and out_of_memory_in:
+        return f"The kernel ended it for want of memory (oom_kill of the control group {out_of_memory_in})."
     return f"It ended with status {status}." if status >= 0 else f"Signal {-status} ended it."
 
 
@@ -116,6 +121,7 @@ class Engine:
         self._launched: tuple[subprocess.Popen[bytes], float] | None = None
         """One that has not answered yet, and since when it lives."""
         self._output: threading.Thread | None = None
+        self._oom_kills: Kills = {}
         self._last_lines: deque[str] = deque(maxlen=20)
         self._socket_path: Path | None = None
         self._temporary: Path | None = None
@@ -205,6 +211,7 @@ class Engine:
             )
         except OSError as error:
             raise StoreUnavailable(f"The embedded store could not be started: {error}.") from error
+        self._oom_kills = oom_kills()
         self._last_lines = deque(maxlen=20)
         assert process.stderr is not None  # noqa: S101 - PIPE above
         self._output = threading.Thread(
@@ -290,7 +297,11 @@ class Engine:
             hung = process.poll() is None
             self._kill(process)
             status = process.returncode
-            message = "It did not answer, and was killed." if hung else _how_it_ended(status)
+            message = (
+                "It did not answer, and was killed."
+                if hung
+                else _how_it_ended(status, grown(self._oom_kills, oom_kills()))
+            )
             self._logger.warning("engine.died", pid=process.pid, status=status, hung=hung, message=message)
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:

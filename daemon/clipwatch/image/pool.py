@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from clipwatch.config import ImageConfig, LimitsConfig
-from clipwatch.errors import DecodeUnavailable, FileNotReady, FileRejected, RejectReason
+from clipwatch.deaths import grown, oom_kills
+from clipwatch.errors import DecoderKilled, DecodeUnavailable, FileNotReady, FileRejected, RejectReason
 from clipwatch.image import protocol
 from clipwatch.image.preprocess import Recipe
-from clipwatch.image.process import WorkerLost, WorkerProcess
+from clipwatch.image.process import WorkerLost, WorkerProcess, signal_name
 from clipwatch.image.protocol import Answer, Kind
 from clipwatch.records import DecodedImage, KnownContent, OpenedFile, Preprocessing, file_stat
 
@@ -69,7 +70,8 @@ class DecodePool:
     """Up to *workers* processes, started when work first needs them, each fed by a thread of this one.
 
     *known* tells whether a content hash already has a vector; it is called from those threads, and what it raises goes
-    to the future. So do `FileRejected` and `FileNotReady` (as `DecodeUnavailable` when no worker can be started).
+    to the future. So do `FileRejected` and `FileNotReady` (as `DecodeUnavailable` when no worker can be started, as
+    `DecoderKilled` when the worker was killed and the file is not to blame).
     """
 
     def __init__(self, settings: DecodeSettings, *, workers: int, known: Callable[[str], bool], logger: Any) -> None:
@@ -87,6 +89,7 @@ class DecodePool:
         self._busy = 0
         self._queued = 0
         self._worked_seconds = 0.0
+        self._oom_kills = oom_kills()
 
     def reconfigure(self, settings: DecodeSettings) -> None:
         """Other settings from the next picture on: each worker is replaced before it takes one."""
@@ -213,12 +216,21 @@ class DecodePool:
             lane.worker = None
             if self._closed:
                 raise FileNotReady("The decoder was shut down.") from lost
+            if lost.killed_from_outside:
+                raise self._killed(lost.status or 0) from lost
             raise lost.rejection(self._settings.seconds) from lost
         finally:
             if worker.resident_bytes > self._settings.memory_bytes // 2:
                 self._logger.info("decode.worker_replaced", pid=worker.process.pid, bytes=worker.resident_bytes)
                 worker.end(linger_seconds=2.0)
         return outcome
+
+    def _killed(self, status: int) -> DecoderKilled:
+        with self._lock:
+            before, self._oom_kills = self._oom_kills, oom_kills()
+            group = grown(before, self._oom_kills)
+        by = f"the kernel for want of memory (control group {group})" if group else "somebody else"
+        return DecoderKilled(f"Its decoder was ended with {signal_name(-status)} by {by}.")
 
     def _converse(self, worker: WorkerProcess, opened: OpenedFile) -> Outcome:
         answer = worker.hash(opened.descriptor, opened.candidate.stat.signature.size)

@@ -28,6 +28,23 @@ _ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRES
 """glibc's: keep a picture's memory for the next one; asking the kernel anew costs a tenth of decoding (mallopt(3))."""
 
 
+_OWN_SIGNALS: Final = frozenset(
+    {
+        signal.SIGABRT,
+        signal.SIGBUS,
+        signal.SIGFPE,
+        signal.SIGILL,
+        signal.SIGPROF,
+        signal.SIGSEGV,
+        signal.SIGSYS,
+        signal.SIGTRAP,
+        signal.SIGXCPU,
+        signal.SIGXFSZ,
+    }
+)
+"""What a decoder can bring on itself (signal(7)). Any other comes from outside: SIGKILL from a person or the kernel."""
+
+
 class WorkerLost(Exception):
     """The worker was late, died or talked nonsense, and is gone; *status* says how it ended itself, if it did."""
 
@@ -35,6 +52,11 @@ class WorkerLost(Exception):
         super().__init__("late" if late else f"status {status}")
         self.late = late
         self.status = status
+
+    @property
+    def killed_from_outside(self) -> bool:
+        """Whether it died of a signal that says nothing against the picture in hand."""
+        return self.status is not None and self.status < 0 and -self.status not in _OWN_SIGNALS
 
     def rejection(self, seconds: float) -> FileRejected:
         """What that means for the picture in hand."""

@@ -40,7 +40,7 @@ from clipwatch.mirror.plan import (
 from clipwatch.mirror.rejections import Rejections
 from clipwatch.mirror.trees import Trees
 from clipwatch.mirror.unmet import judge
-from clipwatch.records import Candidate, FileStat, path_text, point_uuid
+from clipwatch.records import Candidate, FileStat, Signature, path_text, point_uuid
 
 RETRY_FOLDER_SECONDS: Final = 2.0
 """How often an absent folder is tried again."""
@@ -115,6 +115,8 @@ class FolderMirror:
         self.patient = False
         """Whether a lock that another process holds is waited for, rather than an end from the start."""
         self.in_hand: dict[bytes, Candidate] = {}
+        self.aside: dict[bytes, tuple[Signature, float]] = {}
+        """Files that were alone in hand at several deaths: as they were then, and when they are tried again."""
         self._changing: dict[bytes, float] = {}
         """Files that changed when they were to be taken, and since which monotonic moment."""
         self._look_after: set[bytes] = set()
@@ -182,6 +184,7 @@ class FolderMirror:
         self.unproven = []
         self.pending.clear()
         self._changing.clear()
+        self.aside.clear()
         self.deletes.clear()
 
     @property
@@ -198,6 +201,7 @@ class FolderMirror:
                     ((path, candidate.stat.signature.pack()) for path, candidate in self.in_hand.items()),
                     ((path, signature.pack()) for path, signature in pending if signature is not None),
                     ((path, rejection.signature) for path, rejection in self.rejected.items()),
+                    ((path, signature.pack()) for path, (signature, _) in self.aside.items()),
                 )
             )
 
@@ -275,6 +279,8 @@ class FolderMirror:
             if self.asked > self.looks_started and not self._doubt:
                 moments.append(self._look_allowed)
             moments.append(self._trees.next_moment())
+            if self.readable:
+                moments.append(min((until for _, until in self.aside.values()), default=None))
         if not self.looking:
             wanted = (holding.scan_wanted_in for holding in self.holdings)
             moments += [now + seconds for seconds in wanted if seconds is not None]
@@ -309,6 +315,9 @@ class FolderMirror:
             self.ask_look("hold ended")
         if self.readable and len(self.pending) + len(self.in_hand) > 2 * len(self._known.signatures):
             self._note_known_files()
+        for path in [path for path, (_, until) in self.aside.items() if now >= until] if self.readable else ():
+            del self.aside[path]
+            self.look_at(path, now)
 
     def _full_look(self, jitter: float) -> Iterator[None]:
         assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
@@ -320,7 +329,7 @@ class FolderMirror:
         self.deletes.holding.scan_begins(len(self.ledger))
         counts = LookCounts()
         # What is rejected from here on may lie where the look has already been.
-        rejected, met_rejected = dict(self.rejected), set[bytes]()
+        rejected, aside, met = dict(self.rejected), dict(self.aside), set[bytes]()
         self._logger.info("scan.started", folder=self.name, reason=self._look_reason)
         if not self.check_root():
             self._abandon()
@@ -331,18 +340,16 @@ class FolderMirror:
             # They have no point that could be missed yet, and what moved a directory left no mark on the files in it.
             self._look_after.update(self.in_hand)
         try:
-            for files in self._chunks(counts, met_rejected):
+            for files in self._chunks(counts, met):
                 counts.images += len(files)
-                self._compare(files, counts, met_rejected)
+                self._compare(files, counts, met)
                 yield
         except FolderUnavailable as error:
             self.lose(error.sentence())
         if not self.check_root():
             self._abandon()
             return
-        for path in rejected.keys() - met_rejected:
-            if self.rejected.get(path) is rejected[path]:
-                self._rejections.forget(path)
+        self._forget_unmet(rejected, aside, met)
         self.unproven = self.ledger.unseen()
         counts.unseen = len(self.unproven)
         self.counts = counts
@@ -371,6 +378,17 @@ class FolderMirror:
         if not self.unproven:
             self._accounted()
 
+    def _forget_unmet(
+        self, rejected: Mapping[bytes, Rejection], aside: Mapping[bytes, tuple[Signature, float]], met: set[bytes]
+    ) -> None:
+        """What is left of *rejected* and *aside*, as they were when the scan began, and was not met is no image now."""
+        for path in rejected.keys() - met:
+            if self.rejected.get(path) is rejected[path]:
+                self._rejections.forget(path)
+        for path in aside.keys() - met:
+            if self.aside.get(path) is aside[path]:
+                del self.aside[path]
+
     def _settle_seconds(self) -> float:
         """Where others write, the kernel may tell for seconds what was true before: until the next poll."""
         polled = self.watch.backend == "polling" or silent_file_system(self.root.descriptor, self.root.path)
@@ -390,11 +408,11 @@ class FolderMirror:
         for holding in self.holdings:
             holding.scan_ends(self.scan_began)
 
-    def _chunks(self, counts: LookCounts, met_rejected: set[bytes]) -> Iterator[Files]:
+    def _chunks(self, counts: LookCounts, met: set[bytes]) -> Iterator[Files]:
         """The files of the folder as the rules and `max_images` let them be, a directory or so at a time."""
         everything: dict[bytes, FileStat] = {}
         for listing in walk(self.root, self.rules, follow_symlinks=self.watch.follow_symlinks, stop=self._stop):
-            self._note(listing, counts, met_rejected)
+            self._note(listing, counts, met)
             if self.watch.max_images:
                 everything.update(listing.files)
                 yield Files()
@@ -407,16 +425,16 @@ class FolderMirror:
             self._look_after.update(self.in_hand.keys() - first)
             yield Files((path, stat) for path, stat in everything.items() if path in first)
 
-    def _note(self, listing: Listing, counts: LookCounts, met_rejected: set[bytes]) -> None:
+    def _note(self, listing: Listing, counts: LookCounts, met: set[bytes]) -> None:
         add_types(counts.ignored, listing.ignored)
         if listing.unreadable:
             counts.unreadable[listing.directory] = listing.unreadable
         for path in listing.not_regular:
             counts.images += 1
-            met_rejected.add(path)
+            met.add(path)
             self._reject(path, b"", RejectReason.NOT_REGULAR, "It is not a regular file.")
 
-    def _compare(self, files: Files, counts: LookCounts, met_rejected: set[bytes]) -> None:
+    def _compare(self, files: Files, counts: LookCounts, met: set[bytes]) -> None:
         assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
         now, seconds = self._clock.monotonic(), self._clock.now().timestamp()
         comparison = self.ledger.compare(files)
@@ -427,11 +445,13 @@ class FolderMirror:
             path, stat = files[index]
             rejection = self.rejected.get(path)
             if rejection is not None:
-                met_rejected.add(path)
+                met.add(path)
                 if rejection.signature == stat.signature.pack() and not may_have_healed(rejection, seconds):
                     self._drop_point_of_rejected(comparison.ids[index], rejection)
                     continue
             counts.differing += 1
+            if path in self.aside:
+                met.add(path)
             self._differs(path, stat, now, fresh=False)
 
     def take_paths(self, ids: Sequence[bytes], paths: Mapping[bytes, bytes]) -> None:
@@ -480,6 +500,10 @@ class FolderMirror:
                 self.deletes.add(Gone(point, path, witnessed=removed), len(self.ledger))
 
     def _differs(self, path: bytes, stat: FileStat, now: float, *, fresh: bool) -> None:
+        if path in self.aside:
+            if self.aside[path][0] == stat.signature:
+                return
+            del self.aside[path]
         in_hand = self.in_hand.get(path)
         if in_hand is None:
             self._observe(path, stat, now, fresh=fresh)
@@ -493,6 +517,7 @@ class FolderMirror:
         """The path waits for nothing."""
         self.pending.forget(path)
         self._changing.pop(path, None)
+        self.aside.pop(path, None)
 
     def _is_restless(self, path: bytes, now: float) -> bool:
         since = self._changing.get(path)
@@ -614,6 +639,19 @@ class FolderMirror:
         self.pending.observe(candidate.path, candidate.stat.signature, now, fresh=False)
         self._let_go(candidate, now)
 
+    def put_aside(self, candidate: Candidate, deaths: int, now: float, seconds: float) -> None:
+        """Leave the candidate alone for so many *seconds*, as long as it does not change."""
+        self.aside[candidate.path] = candidate.stat.signature, now + seconds
+        self._logger.warning(
+            "image.put_aside",
+            folder=self.name,
+            path=path_text(candidate.path),
+            deaths=deaths,
+            pause_seconds=round(seconds, 1),
+            message=f"The program, or a decoder, was ended {deaths} times while it worked on this file alone.",
+        )
+        self._let_go(candidate, now)
+
     def proven(self, gone: Sequence[Gone], now: float) -> list[Gone]:
         """Those of *gone* that are gone at this very moment; the others are looked at again."""
         if not self.check_root():
@@ -661,9 +699,22 @@ class FolderMirror:
         if self.ledger is None or len(self.pending) > COUNTED_PENDING:
             return self.counts.images
         unpointed = sum(
-            path not in self.rejected and not self._has_point(path) for path in (*self.in_hand, *self.pending)
+            path not in self.rejected and not self._has_point(path)
+            for path in (*self.in_hand, *self.pending, *self.aside)
         )
         return len(self.ledger) - len(self.deletes.gone) + unpointed + self.rejected_images
+
+    @property
+    def aside_text(self) -> str:
+        """A sentence about the files that are put aside; "" where none is."""
+        if not self.aside:
+            return ""
+        until, path = min((until, path) for path, (_, until) in self.aside.items())
+        seconds = max(0.0, until - self._clock.monotonic())
+        return (
+            f"{len(self.aside)} images in folder {self.name} are put aside, since the program or a decoder was ended "
+            f"while it worked on each alone; {path_text(path)} is tried again in {seconds:.0f} s."
+        )
 
     def _has_point(self, path: bytes) -> bool:
         point = point_uuid(self.name, path)

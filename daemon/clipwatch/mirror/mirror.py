@@ -18,7 +18,6 @@ from clipwatch.errors import (
     CollectionMissing,
     FileNotReady,
     FileRejected,
-    RejectReason,
     StoreRejected,
     StoreUnavailable,
 )
@@ -31,11 +30,22 @@ from clipwatch.mirror.jobs import Lane, Mailbox
 from clipwatch.mirror.ledger import Ledger, content_key
 from clipwatch.mirror.notebook import Notebook
 from clipwatch.mirror.pending import OnTheWay
-from clipwatch.mirror.pipeline import Decoder, How, Mismatched, NotReady, Outcome, Pipeline, Postponed, Rejected, Stored
+from clipwatch.mirror.pipeline import (
+    Decoder,
+    How,
+    Killed,
+    Mismatched,
+    NotReady,
+    Outcome,
+    Pipeline,
+    Postponed,
+    Rejected,
+    Stored,
+)
 from clipwatch.mirror.state import Counts, StoreState
 from clipwatch.mirror.suspects import Suspects
 from clipwatch.model.contract import Encoder
-from clipwatch.records import Candidate, LedgerRow, point_uuid, uuid_text
+from clipwatch.records import Candidate, LedgerRow, path_text, point_uuid, uuid_text
 from clipwatch.store.contract import Store
 
 LOOK_SLICE_SECONDS: Final = 0.02
@@ -62,8 +72,12 @@ class Mirror:
         logger: Any,
         lock_fallback: Callable[[str], Any],
         random_source: random.Random | None = None,
+        crash_report: str = "",
     ) -> None:
-        """*decoder* is given "does the collection already have this content?"."""
+        """*decoder* is given "does the collection already have this content?".
+
+        *crash_report*: what `faulthandler` wrote of the last run's death; "" where nothing did.
+        """
         self.config, self.store, self.encoder = config, store, encoder
         self._clock, self._logger, self._notebook = clock, logger, notebook
         self._random = random_source or random.Random()
@@ -85,7 +99,7 @@ class Mirror:
         self._ensuring = False
         self._counted: dict[str, int] = {}
         self._file_bytes = config.limits.file_bytes
-        self._suspects = Suspects(notebook)
+        self._suspects = Suspects(notebook, clock=clock, logger=logger, crash_report=crash_report)
         self._on_the_way = OnTheWay()
         self.failed: ClipwatchError | None = None
         """What the store said when it was given up on, or refused."""
@@ -105,7 +119,7 @@ class Mirror:
             has_content=self._has_content,
             same_point=self._same_point,
             on_outcome=self._take_outcome,
-            on_decoded=self._suspects.decoded,
+            on_harmless=self._suspects.done,
         )
 
     def _new_folder(self, watch: WatchConfig, lock_fallback: Callable[[str], Any]) -> FolderMirror:
@@ -242,6 +256,10 @@ class Mirror:
             for folder in self.folders.values():
                 folder.ask_look("store recovered", doubt=True)
 
+    def note_kills(self) -> None:
+        """To be called once in a while: tells whose death the kernel's next one will explain."""
+        self._suspects.note_kills()
+
     def probe_store(self) -> None:
         """Ask for a point that is none, where nothing else is asked: an outage is noticed, and its end.
 
@@ -319,7 +337,7 @@ class Mirror:
         """Submit ready files while there is room."""
         if not self._may_write(now):
             return
-        self._feed_lonely(now)
+        self._feed_alone(now)
         for folder in self.folders.values():
             room, room_for_fresh = self._room(), self._room(fresh=True)
             if not room_for_fresh or not folder.readable:
@@ -327,12 +345,12 @@ class Mirror:
             candidates: list[tuple[Candidate, bool]] = []
             for path, fresh in list(folder.pending.ready(now, room, room_for_fresh)):
                 candidate = folder.candidate(path, now)
-                if candidate is not None and self._may_go(candidate, fresh):
+                if candidate is not None and self._may_go(folder, candidate, now, fresh=fresh):
                     candidates.append((candidate, fresh))
-            self._suspects.begin(candidate for candidate, _ in candidates)
+            self._suspects.begin([candidate for candidate, _ in candidates])
             for candidate, fresh in candidates:
                 self._open(folder, candidate, now, fresh=fresh)
-        self._feed_lonely(now)
+        self._feed_alone(now)
 
     def _is_any_ready(self, now: float) -> bool:
         return any(
@@ -341,30 +359,48 @@ class Mirror:
         )
 
     def _room(self, *, fresh: bool = False) -> int:
-        if self._suspects.keep_others_back(self.pipeline.decoding):
+        if self._suspects.keep_others_back:
             return 0
         if self.store_state.refused:
             return max(0, min(self.pipeline.room(), self.config.batch.size - self.pipeline.in_flight))
         return self.pipeline.room(fresh=fresh)
 
-    def _may_go(self, candidate: Candidate, fresh: bool) -> bool:
-        if self._suspects.is_guilty(candidate):
-            message = "The program died twice while this file was being decoded."
-            self._suspects.decoded(candidate)
-            self._take_outcome(Rejected(candidate, RejectReason.CRASHED, message))
-            return False
-        return not self._suspects.keeps(candidate, fresh=fresh)
+    def _may_go(self, folder: FolderMirror, candidate: Candidate, now: float, *, fresh: bool) -> bool:
+        """Whether it may be taken together with others; a suspect waits to be alone, or is put aside for a while."""
+        deaths = self._suspects.deaths(candidate)
+        if deaths is None:
+            return True
+        pause = self._suspects.pause_left(candidate)
+        if pause:
+            folder.put_aside(candidate, deaths, now, pause)
+        else:
+            self._suspects.wait_alone(candidate, fresh=fresh)
+        return False
 
-    def _feed_lonely(self, now: float) -> None:
-        for candidate, fresh in self._suspects.next_alone(lambda: self.pipeline.decoding):
+    def _feed_alone(self, now: float) -> None:
+        while not self.pipeline.in_flight:
+            following = self._suspects.next_alone(all_else_done=self._is_all_else_done())
+            if following is None:
+                return
+            candidate, fresh = following
             folder = self.folders.get(candidate.folder)
             if folder is None:
-                continue
-            if not folder.readable:
+                self._suspects.done([candidate])
+            elif not folder.readable:
+                self._suspects.not_tried(candidate)
                 folder.postpone(candidate, now)
-                continue
-            self._suspects.begin([candidate])
-            self._open(folder, candidate, now, fresh=fresh)
+            else:
+                self._open(folder, candidate, now, fresh=fresh)
+
+    def _is_all_else_done(self) -> bool:
+        """Whether nothing is left but suspects that wait to be tried alone."""
+        if not self._suspects.waiting:
+            return False
+        return sum(len(folder.in_hand) for folder in self.folders.values()) <= self._suspects.waiting and all(
+            not folder.available
+            or (folder.ledger is not None and not folder.looking and len(folder.pending) == len(folder.restless))
+            for folder in self.folders.values()
+        )
 
     def _open(self, folder: FolderMirror, candidate: Candidate, now: float, *, fresh: bool) -> None:
         try:
@@ -375,10 +411,10 @@ class Mirror:
                 max_bytes=self._file_bytes,
             )
         except FileRejected as rejected:
-            self._suspects.decoded(candidate)
+            self._suspects.done([candidate])
             self._take_outcome(Rejected(candidate, rejected.reason, rejected.message))
         except FileNotReady:
-            self._suspects.decoded(candidate)
+            self._suspects.done([candidate])
             folder.again(candidate, now)
         else:
             self.pipeline.submit(opened, fresh=fresh)
@@ -400,6 +436,16 @@ class Mirror:
                 self.counts.rejected += 1
             case NotReady():
                 folder.again(outcome.candidate, now)
+            case Killed():
+                deaths = self._suspects.killed(outcome.candidate)
+                self._logger.warning(
+                    "decode.killed",
+                    folder=folder.name,
+                    path=path_text(outcome.candidate.path),
+                    deaths=deaths,
+                    message=outcome.message,
+                )
+                folder.postpone(outcome.candidate, now)
             case Mismatched():
                 folder.mismatched(outcome.candidate, now)
             case Postponed():
@@ -451,6 +497,7 @@ class Mirror:
         return sum(
             len(folder.pending)
             + len(folder.in_hand)
+            + len(folder.aside)
             + len(folder.unproven)
             + (0 if folder.deletes.hold else len(folder.deletes.gone))
             + (1 if folder.looking or folder.loading else 0)
@@ -497,7 +544,7 @@ class Mirror:
             and self._may_write(self._clock.monotonic())
         ):
             self._counted[folder.name] = folder.looks
-            self._suspects.acquit(folder.name, folder.pending)
+            self._suspects.acquit(folder.name, {*folder.pending, *folder.aside})
             folder.loading = True
             self.writer.run(
                 partial(self._asked, partial(self.store.count, folder.name)),
@@ -567,6 +614,8 @@ class Mirror:
         before, self.config = self.config, config
         judged_anew = (before.limits, before.image) != (config.limits, config.image)
         self._notebook.judge_by(limits)
+        if judged_anew:
+            self._suspects.forget_deaths()
         self._file_bytes = config.limits.file_bytes
         self.pipeline.reconfigure(config.batch)
         folders: dict[str, FolderMirror] = {}
@@ -598,6 +647,7 @@ class Mirror:
     def stop(self) -> None:
         """Take no more work; what is in the model or on its way to the store is still finished."""
         self.stopping = True
+        self._suspects.end()
         self.pipeline.settle()
 
     @property
@@ -611,5 +661,4 @@ class Mirror:
         self.writer.close(wait_seconds)
         for folder in self.folders.values():
             folder.close()
-        self._suspects.forget(item for folder in self.folders.values() for item in folder.in_hand.values())
         self._notebook.close()

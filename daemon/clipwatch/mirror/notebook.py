@@ -1,4 +1,4 @@
-"""What is worth remembering and may be lost: rejections, suspects, holds and recent deletes.
+"""What is worth remembering and may be lost: rejections, suspects, holds, recent deletes, and that a run is under way.
 
 One small SQLite file in the state directory. Losing it costs a second look at bad files or a longer
 hold, never correctness; so every trouble with it (a full disk, a torn file) is told once and survived.
@@ -7,6 +7,7 @@ hold, never correctness; so every trouble with it (a full disk, a torn file) is 
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from clipwatch.clock import Moment
+from clipwatch.deaths import Cause, Death, RunRecord
 from clipwatch.errors import RejectReason
 from clipwatch.mirror.losses import Hold, HoldState, Now
 
@@ -27,12 +29,32 @@ CREATE TABLE IF NOT EXISTS hold_state (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS deleted (folder TEXT, at REAL, boot TEXT, seconds REAL, points INTEGER);
 CREATE TABLE IF NOT EXISTS known (folder TEXT, path BLOB, signature BLOB, PRIMARY KEY (folder, path)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS suspect (
-    folder TEXT, path BLOB, deaths INTEGER, in_hand INTEGER, PRIMARY KEY (folder, path)
+DROP TABLE IF EXISTS suspect;
+CREATE TABLE IF NOT EXISTS suspected (
+    folder TEXT, path BLOB, signature BLOB, limits TEXT, in_hand INTEGER, deaths INTEGER, boot TEXT, seconds REAL,
+    PRIMARY KEY (folder, path)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS run (boot TEXT, kills TEXT);
 """
 
 _REASONS: Final = frozenset(RejectReason)
+_TOGETHER: Final = 1
+_ALONE: Final = 2
+"""Values of `suspected.in_hand`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """A file that was in hand when a process died.
+
+    *deaths*: how many of them it was alone in hand at. *tried*: when it was last taken up.
+    """
+
+    folder: str
+    path: bytes
+    signature: bytes
+    deaths: int
+    tried: Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,29 +201,70 @@ class Notebook:
             rows = [(folder, path, signature) for path, signature in files.items()]
             self._connection.executemany("INSERT INTO known VALUES (?, ?, ?)", rows)
 
-    # -- suspects ----------------------------------------------------------------------------------------
+    # -- how the last run ended, and what was in hand ---------------------------------------------------------
 
-    def begin(self, files: Iterable[tuple[str, bytes]]) -> None:
-        """Note files as in hand before anything of them is read."""
-        insert = "INSERT INTO suspect VALUES (?, ?, 0, 1) ON CONFLICT DO UPDATE SET in_hand = 1"
+    def begin_run(self, run: RunRecord) -> RunRecord | None:
+        """Note that *run* is under way; what is still noted of one that did not end in good order."""
         with self._noting():
-            self._connection.executemany(insert, list(files))
+            row = self._connection.execute("SELECT boot, kills FROM run").fetchone()
+            self.note_run(run)
+            return RunRecord(str(row[0]), json.loads(row[1])) if row else None
+        return None
+
+    def note_run(self, run: RunRecord) -> None:
+        """Note *run* as it is now, in place of what was noted of it before."""
+        with self._noting():
+            self._connection.execute("DELETE FROM run")
+            self._connection.execute("INSERT INTO run VALUES (?, ?)", (run.boot, json.dumps(dict(run.kills))))
+
+    def end_run(self) -> None:
+        """The run ends in good order: whatever was in hand is not to blame for anything."""
+        with self._noting():
+            self._connection.execute("DELETE FROM suspected WHERE in_hand AND deaths = 0")
+            self._connection.execute("UPDATE suspected SET in_hand = 0")
+            self._connection.execute("DELETE FROM run")
+
+    def begin(self, files: Iterable[tuple[str, bytes, bytes]], moment: Moment, *, alone: bool) -> None:
+        """Note files (folder, path, packed signature) as in hand before anything of them is read. *moment*: now.
+
+        The deaths of a file that has changed, or that was tried under other limits, are forgotten.
+        """
+        in_hand = _ALONE if alone else _TOGETHER
+        rows = [(*file, self._limits, in_hand, moment.boot, moment.seconds) for file in files]
+        with self._noting():
+            self._connection.executemany(
+                "INSERT INTO suspected VALUES (?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT DO UPDATE SET "
+                "deaths = (signature = excluded.signature AND limits = excluded.limits) * deaths, "
+                "signature = excluded.signature, limits = excluded.limits, in_hand = excluded.in_hand, "
+                "boot = excluded.boot, seconds = excluded.seconds",
+                rows,
+            )
 
     def end(self, files: Iterable[tuple[str, bytes]]) -> None:
         """Those are done, one way or the other."""
         with self._noting():
-            self._connection.executemany("DELETE FROM suspect WHERE folder = ? AND path = ?", list(files))
+            self._connection.executemany("DELETE FROM suspected WHERE folder = ? AND path = ?", list(files))
 
-    def survivors(self) -> dict[tuple[str, bytes], int]:
-        """Files in hand when a process died, each with how often that has happened; counts the last time in.
-
-        One that has not been taken up again since it was first suspected is not blamed for a second death.
-        """
+    def blame(self, file: tuple[str, bytes], deaths: int) -> None:
+        """Note that *file* is not in hand any more, and how many deaths it was alone in hand at."""
         with self._noting():
-            self._connection.execute("UPDATE suspect SET deaths = deaths + 1, in_hand = 0 WHERE in_hand")
-            rows = self._connection.execute("SELECT folder, path, deaths FROM suspect")
-            return {(folder, path): deaths for folder, path, deaths in rows}
-        return {}
+            self._connection.execute(
+                "UPDATE suspected SET in_hand = 0, deaths = ? WHERE folder = ? AND path = ?", (deaths, *file)
+            )
+
+    def suspects(self, death: Death | None) -> list[Suspicion]:
+        """The files that were in hand when a process died, *death* of the last run included.
+
+        A file that was alone in hand counts one more death, at least two where the program itself crashed; none where
+        the machine went down.
+        """
+        counted = {Cause.REBOOT: "deaths", Cause.CRASH: "MAX(deaths + 1, 2)"}
+        deaths = counted.get(death.cause, "deaths + 1") if death is not None else "deaths"
+        with self._noting():
+            self._connection.execute(f"UPDATE suspected SET deaths = {deaths} WHERE in_hand = ?", (_ALONE,))  # noqa: S608
+            self._connection.execute("UPDATE suspected SET in_hand = 0")
+            return _suspicions(self._connection, self._limits)
+        return []
 
     def close(self) -> None:
         """Let go of the file."""
@@ -245,6 +308,15 @@ def read_losses(file: Path, folder: str, *, kind: str, now: Now, seconds: float)
         return NotedLosses()
 
 
+def read_suspects(file: Path, folder: str, *, limits: str) -> list[Suspicion]:
+    """Those of *folder* that its owner has noted in *file*, changing nothing; none where it cannot be read."""
+    try:
+        with contextlib.closing(_read_only(file)) as connection:
+            return [item for item in _suspicions(connection, limits) if item.folder == folder]
+    except sqlite3.Error:
+        return []
+
+
 def _read_only(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
 
@@ -267,6 +339,14 @@ def _rejections(connection: sqlite3.Connection, folder: str, limits: str) -> lis
         Rejection(folder, path, signature, RejectReason(reason), text, at)
         for path, signature, reason, text, at in rows
         if reason in _REASONS
+    ]
+
+
+def _suspicions(connection: sqlite3.Connection, limits: str) -> list[Suspicion]:
+    rows = connection.execute("SELECT folder, path, signature, limits, deaths, boot, seconds FROM suspected")
+    return [
+        Suspicion(folder, path, signature, deaths if tried_under == limits else 0, Moment(boot, seconds))
+        for folder, path, signature, tried_under, deaths, boot, seconds in rows
     ]
 
 

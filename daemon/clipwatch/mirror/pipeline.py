@@ -21,6 +21,7 @@ from clipwatch.clock import Clock, rfc3339
 from clipwatch.config import BatchConfig
 from clipwatch.errors import (
     ClipwatchError,
+    DecoderKilled,
     FileNotReady,
     FileRejected,
     RejectReason,
@@ -104,6 +105,14 @@ class NotReady:
 
 
 @dataclass(frozen=True, slots=True)
+class Killed:
+    """Its decoder was killed, which says nothing against it."""
+
+    candidate: Candidate
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Mismatched:
     """The store took its point, and what it holds is another or none."""
 
@@ -118,7 +127,7 @@ class Postponed:
     error: ClipwatchError
 
 
-Outcome = Stored | Rejected | NotReady | Mismatched | Postponed
+Outcome = Stored | Rejected | NotReady | Killed | Mismatched | Postponed
 
 
 STAGES: Final = ("decode", "encode", "store", "verify")
@@ -164,19 +173,20 @@ class Pipeline:
         has_content: Callable[[str], bool],
         same_point: Callable[[Candidate, str], bool],
         on_outcome: Callable[[Outcome], None],
-        on_decoded: Callable[[Candidate], None],
+        on_harmless: Callable[[Sequence[Candidate]], None],
     ) -> None:
         """*has_content*: whether some point has a vector of this content.
 
         *same_point*: whether the candidate's own point already has this content, made by this model.
-        *on_decoded*: the file has been read and will not be touched again; an outcome follows.
+        *on_harmless*: these files are read, and what they hold is in no decoder and not in the model: whatever comes
+        of them now, they can bring no process down. Not told of a file whose outcome is `Killed`.
         """
         self._decoder, self._encoder, self._store = decoder, encoder, store
         self._mailbox, self._writer = mailbox, writer
         self._inference = Lane("encode", mailbox)
         self._clock, self._logger, self._batch = clock, logger, batch
         self._has_content, self._same_point = has_content, same_point
-        self._on_outcome, self._on_decoded = on_outcome, on_decoded
+        self._on_outcome, self._on_harmless = on_outcome, on_harmless
         self._decoding = 0
         self._fresh: deque[DecodedImage] = deque()
         self._decoded: deque[DecodedImage] = deque()
@@ -263,15 +273,18 @@ class Pipeline:
     def _take_decoded(self, candidate: Candidate, fresh: bool, future: Future[DecodedImage | KnownContent]) -> None:
         self._decoding -= 1
         self.times.add("decode", 0.0, 1)
-        self._on_decoded(candidate)
         if self._settled:
             self._drop(candidate)
             return
         try:
             result = future.result()
         except FileRejected as rejected:
+            self._on_harmless([candidate])
             self._finish(Rejected(candidate, rejected.reason, rejected.message))
+        except DecoderKilled as killed:
+            self._finish(Killed(candidate, killed.message))
         except FileNotReady:
+            self._on_harmless([candidate])
             self._finish(NotReady(candidate))
         else:
             if isinstance(result, DecodedImage):
@@ -282,6 +295,7 @@ class Pipeline:
                 self._take_known(result)
 
     def _take_known(self, known: KnownContent) -> None:
+        self._on_harmless([known.candidate])
         (self._touched if self._same_point(known.candidate, known.content) else self._known).append(known)
         if self._oldest_known is None:
             self._oldest_known = self._clock.monotonic()
@@ -325,6 +339,7 @@ class Pipeline:
                 leaders.append(image)
             else:
                 # The same bytes are in the model or on their way to the store: their vector will do.
+                self._on_harmless([image.candidate])
                 followers.append(image)
         self._oldest_decoded = self._clock.monotonic() if self._fresh or self._decoded else None
         if leaders:
@@ -339,6 +354,7 @@ class Pipeline:
         return list(zip(images, matrix, strict=True))
 
     def _take_embedded(self, pairs: Sequence[tuple[DecodedImage, Vector]]) -> None:
+        self._on_harmless([image.candidate for image, _ in pairs])
         now = rfc3339(self._clock.now())
         items = []
         for image, vector in pairs:

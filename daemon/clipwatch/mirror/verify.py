@@ -27,8 +27,11 @@ DEEP_SAMPLE: Final = 50
 SAME_COSINE: Final = 0.999
 LOOK_AHEAD: Final = 32
 
-BEYOND_DECODING: Final = frozenset({RejectReason.BAD_VECTOR, RejectReason.CRASHED, RejectReason.STORE_REFUSED})
-"""What keeps a picture that can be decoded from having a point: only the notebook knows."""
+BEYOND_DECODING: Final = frozenset({RejectReason.BAD_VECTOR, RejectReason.STORE_REFUSED})
+"""What keeps a picture that can be decoded from having a point: only the notebook knows.
+
+Not a death: a picture that was put aside for one and can be decoded should have a point.
+"""
 
 
 def verify(

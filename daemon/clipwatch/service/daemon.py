@@ -126,6 +126,7 @@ class Daemon:
             return
         self._supervised = now
         self._keep()
+        self.mirror.note_kills()
         for name, folder in self.mirror.folders.items():
             if folder.available and folder.check_root():
                 self._watches[name].note_look(folder.last_look_seconds)

@@ -86,6 +86,11 @@ def _whole(status: Status) -> Iterator[Metric]:
         # A reason without a sample would come into being with its first image, which no rule can tell from growth.
         ((str(reason), status["rejected_by_reason"].get(str(reason), 0)) for reason in RejectReason),
     )
+    yield GaugeMetricFamily(
+        "clipwatch_images_put_aside",
+        "Pending images that are left alone for a while: a process was ended while it worked on each alone.",
+        status.get("put_aside", 0),
+    )
     changes = CounterMetricFamily(
         "clipwatch_changes", "Points changed since the start, by what was done.", labels=["what"]
     )

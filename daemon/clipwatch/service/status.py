@@ -126,6 +126,7 @@ def describe_mirror(
                 "rejected": folder.rejected_images,
                 "ignored": sum(folder.counts.ignored.values()),
                 "held": folder.deletes.held,
+                "put_aside": folder.aside_text,
                 "trouble": folder.trouble or folder.deletes.hold_text,
                 "unreadable": {
                     path.decode("utf-8", "backslashreplace") or ".": why
@@ -150,6 +151,7 @@ def describe_mirror(
         ),
         "ignored": sum(folder["ignored"] for folder in folders),
         "held": sum(folder["held"] for folder in folders),
+        "put_aside": sum(len(folder.aside) for folder in mirror.folders.values()),
         "model": describe_model(mirror.encoder),
         "store": {
             "available": mirror.store_state.available,

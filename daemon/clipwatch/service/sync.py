@@ -53,6 +53,8 @@ class SyncRequest:
                 self.undone.append(
                     f"{folder.deletes.held} deletes in folder {folder.name} are held ({folder.deletes.hold_text})."
                 )
+            if folder.aside:
+                self.undone.append(folder.aside_text)
             if folder.restless:
                 first = path_text(folder.restless[0])
                 self.undone.append(

@@ -7,9 +7,12 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from clipwatch.config import WatchConfig
 from clipwatch.errors import RejectReason, StoreUnavailable
@@ -362,23 +365,142 @@ class _Killed(BaseException):
     pass
 
 
-def test_a_file_that_was_being_decoded_at_two_deaths_is_put_aside_and_comes_back_by_itself(b: Bench) -> None:
+def test_a_file_that_is_in_hand_at_every_death_is_put_aside_and_tried_again_with_growing_pauses(b: Bench) -> None:
     fill(b.folder, 10)
     put(b.folder, "evil.png", picture(90))
-    die_while_decoding(b, "evil.png")
+    for _ in range(3):  # beside others, alone, and alone once more
+        die_while_decoding(b, "evil.png")
+    answer = b.sync()
+    assert b.store.count("images") == 10, "everything else is mirrored"
+    assert answer["rejected"] == 0, "the death of the program is no word against a picture"
+    assert any("evil.png is tried again in 60 s" in sentence for sentence in answer["undone"])
+    b.clock.jump(61)
     die_while_decoding(b, "evil.png")
     b.start()
     b.quiet()
-    assert {path: item.reason for path, item in b.one.rejected.items()} == {b"evil.png": RejectReason.CRASHED}
-    assert b.store.count("images") == 10
-    b.stop()
-    b.start()
+    assert b.now.pending() == 1
+    assert "evil.png is tried again in 120 s" in b.one.aside_text
+    b.now.ask_looks("test")
     b.quiet()
-    assert b.one.rejected_images == 1, "a restart does not try it again at once"
-    b.clock.jump(61 * 60)
+    assert b.store.count("images") == 10, "a scan does not try it before its time"
+    b.clock.jump(121)
+    run_until(b.now, b.clock, lambda: not b.now.pending())
     b.quiet()
     b.assert_exact()
-    assert b.one.rejected == {}
+
+
+def put_evil_aside(b: Bench) -> None:
+    put(b.folder, "evil.png", picture(90))
+    for _ in range(3):
+        die_while_decoding(b, "evil.png")
+    b.start()
+    b.quiet()
+    assert set(b.one.aside) == {b"evil.png"}
+
+
+def test_a_file_that_is_put_aside_and_changes_is_tried_at_once(b: Bench) -> None:
+    put_evil_aside(b)
+    put(b.folder, "evil.png", picture(92))
+    b.touch("evil.png")
+    b.quiet()
+    b.assert_exact()
+    assert not b.now.pending()
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["by an event", "by a scan"])
+def test_a_file_that_is_put_aside_and_deleted_is_forgotten(b: Bench, told: bool) -> None:
+    put_evil_aside(b)
+    (b.folder / "evil.png").unlink()
+    if told:
+        b.touch("evil.png")
+        b.quiet()
+    else:
+        b.look()
+    assert not b.one.aside
+    b.assert_exact()
+
+
+def test_a_machine_that_goes_down_costs_no_file_anything(b: Bench) -> None:
+    fill(b.folder, 3)
+    put(b.folder, "late.png", picture(90))
+    for _ in range(6):
+        die_while_decoding(b, "late.png")
+        b.clock.reboot()
+    b.start()
+    b.quiet()
+    assert not b.one.aside
+    b.assert_exact()
+
+
+def test_a_picture_on_which_the_model_dies_is_found_and_the_rest_goes_on(b: Bench) -> None:
+    fill(b.folder, 10)
+    Image.new("RGB", (16, 16), (200, 30, 90)).save(b.folder / "evil.png")
+    encoder = tiny_encoder()
+
+    class Deadly:
+        def encode(self, pixels: Sequence[Any]) -> Any:
+            if any((image == image[0, 0]).all() for image in pixels):
+                raise _Killed
+            return encoder.encode(pixels)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(encoder, name)
+
+    b.encoder = Deadly()
+    for _ in range(3):
+        b.start()
+        with pytest.raises(_Killed):
+            run_until(b.now, b.clock, lambda: False)
+        b.die()
+    b.start()
+    b.quiet()
+    assert set(b.one.aside) == {b"evil.png"}
+    assert b.store.count("images") == 10
+
+
+def test_a_file_whose_decoder_is_killed_is_tried_again_alone_and_costs_nobody_a_point(b: Bench) -> None:
+    fill(b.folder, 8)
+    decoder = shared_decoder(tiny_encoder().preprocessing)
+    kills = 0
+
+    def kill(opened: OpenedFile) -> None:
+        nonlocal kills
+        if opened.candidate.path == b"00003.png" and kills < 2:
+            kills += 1
+            decoder.kill_next()
+
+    decoder.before = kill
+    try:
+        b.start()
+        b.quiet()
+        assert kills == 2
+        assert not b.one.rejected
+        b.assert_exact()
+    finally:
+        decoder.before = None
+
+
+def test_a_file_whose_decoder_is_killed_every_time_is_put_aside(b: Bench) -> None:
+    fill(b.folder, 8)
+    decoder = shared_decoder(tiny_encoder().preprocessing)
+
+    def kill(opened: OpenedFile) -> None:
+        if opened.candidate.path == b"00003.png":
+            decoder.kill_next()
+
+    decoder.before = kill
+    try:
+        b.start()
+        b.quiet()
+        assert set(b.one.aside) == {b"00003.png"}
+        assert b.store.count("images") == 7
+        assert b.told.events("decode.killed")[-1]["deaths"] == 2
+    finally:
+        decoder.before = None
+    b.clock.jump(61)
+    run_until(b.now, b.clock, lambda: not b.now.pending())
+    b.quiet()
+    b.assert_exact()
 
 
 def test_who_was_beside_it_is_not_blamed(b: Bench) -> None:
@@ -389,28 +511,51 @@ def test_who_was_beside_it_is_not_blamed(b: Bench) -> None:
         b.stop()
     b.start()
     b.quiet()
-    assert set(b.one.rejected) <= {b"00010.png"}
+    assert not b.one.rejected
+    assert set(b.one.aside) <= {b"00010.png"}
     assert b.store.count("images") >= 19
 
 
-def test_suspects_go_one_by_one_and_none_waits_for_ever_behind_new_files(b: Bench) -> None:
+def test_suspects_go_one_by_one_after_all_others(b: Bench) -> None:
     fill(b.folder, 8)
     die_while_decoding(b, "00007.png")
+    fill(b.folder, 30, first=100)
+    order: list[bytes] = []
     beside: list[int] = []
+    b.start()
+    decoder = shared_decoder(tiny_encoder().preprocessing)
+
+    def note(opened: OpenedFile) -> None:
+        order.append(opened.candidate.path)
+        if opened.candidate.path < b"00008":
+            beside.append(b.now.pipeline.in_flight)
+
+    decoder.before = note
+    b.quiet()
+    decoder.before = None
+    assert set(order[:30]) == {b"%05d.png" % number for number in range(100, 130)}
+    assert beside == [1] * 8, "a suspect is alone in hand"
+    b.assert_exact()
+
+
+def test_no_suspect_waits_for_ever_behind_new_files(b: Bench) -> None:
+    fill(b.folder, 8)
+    die_while_decoding(b, "00007.png")
     decoder = shared_decoder(tiny_encoder().preprocessing)
     b.start()
-    news = iter(range(1000, 1100))
+    news, tried = count(1000), 0
 
-    def count(opened: OpenedFile) -> None:
-        if opened.candidate.path < b"00008":
-            beside.append(b.now.pipeline.decoding)
+    def note(opened: OpenedFile) -> None:
+        nonlocal tried
+        tried += opened.candidate.path < b"00008"
         put(b.folder, f"{(seed := next(news))}.png", picture(seed))
         b.touch(f"{seed}.png")
+        b.clock.jump(20.0)
 
-    decoder.before = count
-    run_until(b.now, b.clock, lambda: len(beside) >= 8)
+    put(b.folder, "first.png", picture(900))
+    decoder.before = note
+    run_until(b.now, b.clock, lambda: tried == 8)
     decoder.before = None
-    assert set(beside) == {1}, "a suspect is alone in the decoders"
     b.quiet()
     b.assert_exact()
 
@@ -437,7 +582,7 @@ def test_a_suspect_that_is_deleted_is_forgotten(b: Bench) -> None:
     assert not b.now._suspects
     b.stop()
     notebook = Notebook(b.state / "notebook.sqlite", limits="limits", logger=Told())
-    assert notebook.survivors() == {}
+    assert notebook.suspects(None) == []
     notebook.close()
 
 

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipwatch.clock import Moment, SystemClock
+from clipwatch.deaths import Cause, Death, RunRecord
 from clipwatch.errors import RejectReason
 from clipwatch.mirror.ledger import Known
 from clipwatch.mirror.losses import Hold, HoldState, Now
-from clipwatch.mirror.notebook import Notebook, NotedLosses, Rejection, read_losses
+from clipwatch.mirror.notebook import Notebook, NotedLosses, Rejection, Suspicion, read_losses
 from clipwatch.mirror.pending import OnTheWay, Pending
 from clipwatch.mirror.plan import (
     Unmet,
@@ -27,6 +28,7 @@ from clipwatch.mirror.plan import (
 from clipwatch.records import Reason, Signature
 from support.stores import Told
 
+KILLED = Death(Cause.KILLED, "")
 ONE, TWO = Signature(1, 2, 3), Signature(1, 2, 4)
 
 
@@ -129,7 +131,7 @@ def test_notes_outlive_a_restart(tmp_path: Path) -> None:
     notebook.set_hold_state("images", "deletes", HoldState(hold, 70, 71))
     notebook.set_known_files("images", {b"id": b"signature"})
     notebook.note_deletion("images", 8.0, Moment("boot", 108.0), 3)
-    notebook.begin([("images", b"x"), ("images", b"y")])
+    notebook.begin([("images", b"x", b"size"), ("images", b"y", b"size")], Moment("boot", 9.0), alone=False)
     notebook.end([("images", b"y")])
     notebook.close()
     notebook = noted(tmp_path)
@@ -147,7 +149,7 @@ def test_notes_outlive_a_restart(tmp_path: Path) -> None:
     assert read == NotedLosses(state, 3, {b"id": b"signature"}), "the same, by another process"
     assert (known.age(Moment("boot", 19.0)), known.age(Moment("another", 19.0))) == (14.5, 4.5)
     assert notebook.deleted_lately("images", 9.0, Moment("boot", 109.0), 5.0) == 3
-    assert notebook.survivors() == {("images", b"x"): 1}
+    assert notebook.suspects(KILLED) == [Suspicion("images", b"x", b"size", 0, Moment("boot", 9.0))]
     notebook.set_hold_state("images", "deletes", HoldState())
     assert notebook.hold_state("images", "deletes") == HoldState()
     notebook.close()
@@ -162,16 +164,60 @@ def test_a_rejection_under_other_limits_is_not_remembered(tmp_path: Path) -> Non
     notebook.close()
 
 
-def test_a_suspect_that_was_not_taken_up_again_is_not_blamed_twice(tmp_path: Path) -> None:
+def died_alone(tmp_path: Path, death: Death | None, *, signature: bytes = b"size", limits: str = "limits") -> int:
+    """One more run that takes up x.png alone; how many deaths the next one counts against it."""
     notebook = noted(tmp_path)
-    notebook.begin([("images", b"x"), ("images", b"y")])
+    notebook.begin([("images", b"x.png", signature)], Moment("boot", 1.0), alone=True)
+    notebook.close()
+    notebook = noted(tmp_path, limits=limits)
+    (deaths,) = (item.deaths for item in notebook.suspects(death))
+    assert notebook.suspects(death)[0].deaths == deaths, "a file that was not taken up again is not blamed twice"
+    notebook.close()
+    return deaths
+
+
+def test_only_a_file_that_was_alone_in_hand_is_counted_a_death_and_none_where_the_machine_went_down(
+    tmp_path: Path,
+) -> None:
+    notebook = noted(tmp_path)
+    notebook.begin([("images", b"x.png", b"size")], Moment("boot", 1.0), alone=False)
     notebook.close()
     notebook = noted(tmp_path)
-    assert notebook.survivors() == {("images", b"x"): 1, ("images", b"y"): 1}
-    notebook.begin([("images", b"x")])
+    assert notebook.suspects(KILLED)[0].deaths == 0
+    notebook.close()
+    assert died_alone(tmp_path, KILLED) == 1
+    assert died_alone(tmp_path, Death(Cause.REBOOT, "")) == 1
+    assert died_alone(tmp_path, Death(Cause.OUT_OF_MEMORY, "")) == 2
+    assert died_alone(tmp_path, KILLED, signature=b"other") == 1, "it changed"
+    assert died_alone(tmp_path, KILLED, signature=b"other", limits="more") == 0, "limits changed"
+
+
+def test_a_crash_of_the_program_itself_counts_for_two(tmp_path: Path) -> None:
+    assert died_alone(tmp_path, Death(Cause.CRASH, "")) == 2
+    assert died_alone(tmp_path, Death(Cause.CRASH, "")) == 3
+
+
+def test_an_end_in_good_order_keeps_the_deaths_that_were_counted_and_blames_nobody(tmp_path: Path) -> None:
+    died_alone(tmp_path, KILLED)
+    notebook = noted(tmp_path)
+    notebook.begin([("images", b"x.png", b"size")], Moment("boot", 1.0), alone=True)
+    notebook.begin([("images", b"y.png", b"size")], Moment("boot", 1.0), alone=False)
+    notebook.end_run()
     notebook.close()
     notebook = noted(tmp_path)
-    assert notebook.survivors() == {("images", b"x"): 2, ("images", b"y"): 1}
+    assert [(item.path, item.deaths) for item in notebook.suspects(KILLED)] == [(b"x.png", 1)]
+    notebook.close()
+
+
+def test_a_run_that_did_not_end_in_good_order_is_remembered(tmp_path: Path) -> None:
+    notebook = noted(tmp_path)
+    assert notebook.begin_run(RunRecord("boot", {"group": 1})) is None
+    notebook.note_run(RunRecord("boot", {"group": 2}))
+    notebook.close()
+    notebook = noted(tmp_path)
+    assert notebook.begin_run(RunRecord("boot", {})) == RunRecord("boot", {"group": 2})
+    notebook.end_run()
+    assert notebook.begin_run(RunRecord("boot", {})) is None
     notebook.close()
 
 
