@@ -15,6 +15,14 @@ from support.container import build_wheel, install_wheel
 
 pytestmark = pytest.mark.slow
 
+SHARED = (
+    "man/man1/clipwatch.1",
+    "bash-completion/completions/clipwatch",
+    "zsh/site-functions/_clipwatch",
+    "fish/vendor_completions.d/clipwatch.fish",
+)
+"""Where `man` and the shells look, below `share`."""
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -35,6 +43,8 @@ def test_everything_that_is_not_code_is_in_it(wheel: Path) -> None:
         "py.typed",
     ):
         assert f"clipwatch/{name}" in names, name
+    for name in SHARED:
+        assert any(found.endswith(f".data/data/share/{name}") for found in names), name
     assert not [name for name in names if name.startswith(("tests/", "bench/", "support/"))]
 
 
@@ -70,5 +80,7 @@ def test_installed_elsewhere_its_commands_work(wheel: Path, tmp_path: Path) -> N
     assert where.startswith(str(prefix))
     assert run(clipwatch, "--version").startswith("clipwatch ")
     run(clipwatch, "config", "init")
+    assert run(clipwatch, "completion", "bash") == (prefix / "share" / SHARED[1]).read_text()
+    assert all((prefix / "share" / name).is_file() for name in SHARED)
     assert json.loads(run(clipwatch, "model", "info", "--json"))["demonstration"] is True
     assert f"ExecStart={clipwatch} " in run(clipwatch, "service", "install", "--dry-run")

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from clipwatch import __version__
 from clipwatch.cli.arguments import Parser
+from clipwatch.cli.completion import FILES
 from clipwatch.config import LogConfig
 from clipwatch.config_file import LoadedConfig, find_file, load
 from clipwatch.errors import ClipwatchError
@@ -62,7 +63,7 @@ def build_parser() -> Parser:
     sub = command("export", "the collection as JSON lines, or as a file of arrays", json=False)
     sub.add_argument("--json", action="store_true", help="JSON lines, as without it")
     sub.add_argument("--vectors", action="store_true", help="with the vectors")
-    sub.add_argument("--format", choices=("jsonl", "npz", "parquet"), default="jsonl", help="jsonl")
+    sub.add_argument("--format", choices=("jsonl", "npz", "parquet"), default="jsonl", help="of what kind (jsonl)")
     sub.add_argument("--output", metavar="FILE", help="where to; npz and parquet need it")
     sub = command("status", "what the running daemon is doing")
     sub.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
@@ -81,16 +82,18 @@ def build_parser() -> Parser:
     show = parts.add_parser("show", help="every setting and where it came from")
     show.add_argument("--json", action="store_true", help="one JSON document on stdout")
     init = parts.add_parser("init", help="write a commented file")
-    init.add_argument("file", nargs="?", default="config.toml", metavar="FILE", help="config.toml")
+    init.add_argument("file", nargs="?", default="config.toml", metavar="FILE", help="where to (config.toml)")
     init.add_argument("--force", action="store_true", help="even over one that is there")
     parts.add_parser("schema", help="print the JSON schema, for an editor that completes and checks the file")
     sub = command("service", "systemd's files: write them, or remove them again", json=False)
     parts = sub.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for name, text in (("install", "write them, with the paths of this program"), ("uninstall", "undo that")):
+    for name, text in (("install", "write them, with the paths of this program"), ("uninstall", "remove them again")):
         part = parts.add_parser(name, help=text)
         part.add_argument("--user", action="store_true", help="for your own desktop, run in this directory")
         part.add_argument("--dry-run", action="store_true", help="only say what would be done")
         part.add_argument("--root", default="/", metavar="DIR", help="below another root, and start nothing")
+    sub = command("completion", "what makes a shell complete this command line, for its start-up file", json=False)
+    sub.add_argument("shell", choices=tuple(FILES), metavar="SHELL", help="bash, zsh or fish")
     for below in parser.below():
         _everywhere(below)
     return parser
@@ -125,7 +128,7 @@ def _model_commands(sub: argparse.ArgumentParser) -> None:
     part.add_argument("--directory", metavar="DIR", help="where to (models)")
     part.add_argument("--give-up-seconds", type=float, default=None, metavar="S", help="when the hub does not answer")
     part = action("info", "what a model file is")
-    part.add_argument("file", nargs="?", metavar="FILE", help="the configured one")
+    part.add_argument("file", nargs="?", metavar="FILE", help="which (the configured one)")
     part = action("convert", "make ONNX from PyTorch weights")
     part.add_argument("source", nargs="?", default="openai/clip-vit-base-patch32", metavar="NAME_OR_DIR")
     part.add_argument("--directory", default="models", metavar="DIR", help="where to (models)")
@@ -159,6 +162,7 @@ MODULES = {
     "config": "config",
     "service": "service",
     "migrate": "migrate",
+    "completion": "completion",
 }
 
 
