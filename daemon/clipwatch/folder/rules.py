@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,6 +52,13 @@ class FileRules:
         """Whether a file at *path* below the folder would be a candidate."""
         directory, _, name = path.rpartition(b"/")
         return self.is_image_name(name) and not self.ignores_file(path, name) and self.enters(directory)
+
+
+def rules_digest(watch: WatchConfig) -> str:
+    """Equal for settings under which the same files have a point."""
+    extensions = sorted({normal_extension(extension) for extension in watch.extensions})
+    rules = (extensions, watch.ignore, watch.recursive, watch.follow_symlinks, watch.max_images)
+    return hashlib.sha256(json.dumps(rules).encode()).hexdigest()[:32]
 
 
 @lru_cache(maxsize=64)

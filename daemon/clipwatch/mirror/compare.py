@@ -33,6 +33,8 @@ class Difference:
     reasons: dict[bytes, Reason] = field(default_factory=dict)
     extra: dict[bytes, bytes | None] = field(default_factory=dict)
     """Points that a pass would delete: id to path."""
+    excluded: set[bytes] = field(default_factory=set)
+    """Those of them whose file the folder's rules no longer let in."""
     equal: int = 0
     not_regular: list[bytes] = field(default_factory=list)
     unreadable: dict[bytes, str] = field(default_factory=dict)
@@ -58,8 +60,13 @@ class Difference:
         ]
 
 
-def compare_folder(root: Root, watch: WatchConfig, store: Store, model: str) -> Difference:
-    """One complete look and one complete read. *root* is open. Raises `FolderUnavailable`."""
+def compare_folder(
+    root: Root, watch: WatchConfig, store: Store, model: str, *, rules_changed: bool = False
+) -> Difference:
+    """One complete look and one complete read. *root* is open. *rules_changed*: see `unmet.judge`.
+
+    Raises `FolderUnavailable`.
+    """
     difference = Difference(watch, Ledger(watch.name, model))
     try:
         difference.ledger.load(store.ledger(watch.name))
@@ -70,21 +77,25 @@ def compare_folder(root: Root, watch: WatchConfig, store: Store, model: str) -> 
         difference.take(files)
     unseen = difference.ledger.unseen()
     for start in range(0, len(unseen), PATHS_PER_READ):
-        _judge_unseen(root, difference, store, unseen[start : start + PATHS_PER_READ])
+        _judge_unseen(root, difference, store, unseen[start : start + PATHS_PER_READ], rules_changed=rules_changed)
     root.check()
     return difference
 
 
-def _judge_unseen(root: Root, difference: Difference, store: Store, points: Sequence[bytes]) -> None:
+def _judge_unseen(
+    root: Root, difference: Difference, store: Store, points: Sequence[bytes], *, rules_changed: bool
+) -> None:
     watch, rules = difference.watch, FileRules.from_config(difference.watch)
     paths = store.paths([uuid_text(point) for point in points])
     back: list[tuple[bytes, FileStat]] = []
     for point in points:
         path = paths.get(uuid_text(point))
         own = path if path is not None and point_uuid(watch.name, path) == point else None
-        verdict, found = judge(root, rules, watch, own, difference.unreadable)
+        verdict, found, excluded = judge(root, rules, watch, own, difference.unreadable, rules_changed=rules_changed)
         if own is None or verdict is Verdict.DELETE:
             difference.extra[point] = path
+            if excluded:
+                difference.excluded.add(point)
         elif isinstance(found, FileStat):
             back.append((own, found))
         elif not is_below(own, difference.unreadable):

@@ -32,6 +32,8 @@ class Gone:
     path: bytes | None
     rejected: bool = False
     """The file is there, and what is in it now cannot be decoded."""
+    excluded: bool = False
+    """The folder's rules no longer let the file in."""
     witnessed: bool = field(default=False, compare=False)
     """A live watch on the folder reported the delete."""
 
@@ -144,6 +146,7 @@ class Deletes:
                 points=len(ledger) - len(kinds.renamed),
                 lost=len(kinds.lost),
                 absent=sum(not gone.rejected for gone in kinds.lost),
+                excluded=sum(gone.excluded for gone in kinds.lost),
                 witnessed=sum(gone.witnessed for gone in (*kinds.lost, *kinds.waiting)),
                 waiting=len(kinds.waiting),
                 renamed=len(kinds.renamed),

@@ -13,6 +13,7 @@ from clipwatch.config import Config, LimitsConfig, WatchConfig
 from clipwatch.errors import FileNotReady, FileRejected, RejectReason
 from clipwatch.folder.opened import open_file
 from clipwatch.folder.root import Root
+from clipwatch.folder.rules import rules_digest
 from clipwatch.mirror.compare import Difference, compare_folder
 from clipwatch.mirror.known_files import still_there
 from clipwatch.mirror.ledger import content_key
@@ -45,7 +46,9 @@ def plan_folder(
     try:
         root.open()
         look = _Look(root, watch, config.limits.file_bytes, now.at)
-        difference = compare_folder(root, watch, store, model)
+        noted = losses(watch.name)
+        changed = noted.rules not in ("", rules_digest(watch))
+        difference = compare_folder(root, watch, store, model, rules_changed=changed)
         known = rejections(watch.name) if difference.files else {}
         rejected = {path for path, stat in difference.files.items() if look.is_still_rejected(path, stat, known)}
         renamed, came = _renames(look, difference, rejected)
@@ -69,9 +72,10 @@ def plan_folder(
     reason = _hold_reason(
         difference,
         lost=len(lost),
+        excluded=len(lost & difference.excluded),
         dropped=len(dropped),
         renamed=len(renamed),
-        noted=losses(watch.name),
+        noted=noted,
         now=now,
         limits=config.limits,
     )
@@ -89,6 +93,7 @@ def _hold_reason(
     difference: Difference,
     *,
     lost: int,
+    excluded: int,
     dropped: int,
     renamed: int,
     noted: NotedLosses,
@@ -103,6 +108,7 @@ def _hold_reason(
         points=points - renamed,
         lost=lost + dropped,
         absent=lost,
+        excluded=excluded,
         renamed=renamed,
         kept=kept,
         lost_lately=noted.lost_lately,

@@ -19,7 +19,7 @@ from clipwatch.folder.files import Files
 from clipwatch.folder.ignored import add_types, most_common
 from clipwatch.folder.mounts import silent_file_system
 from clipwatch.folder.root import Root
-from clipwatch.folder.rules import FileRules
+from clipwatch.folder.rules import FileRules, rules_digest
 from clipwatch.folder.scan import Absence, Listing, look, walk
 from clipwatch.folder.watch import POLL_SECONDS
 from clipwatch.mirror.deletes import Deletes, Gone
@@ -39,7 +39,7 @@ from clipwatch.mirror.plan import (
 )
 from clipwatch.mirror.rejections import Rejections
 from clipwatch.mirror.trees import Trees
-from clipwatch.mirror.unmet import judge
+from clipwatch.mirror.unmet import Judged, judge
 from clipwatch.records import Candidate, FileStat, Signature, path_text, point_uuid
 
 RETRY_FOLDER_SECONDS: Final = 2.0
@@ -87,6 +87,7 @@ class FolderMirror:
         self.watch = watch
         self.name = watch.name
         self.rules = FileRules.from_config(watch)
+        self._rules_digest, self._rules_before = rules_digest(watch), notebook.rules(watch.name)
         self.root = Root(watch)
         self.pending = Pending(watch.settle_seconds, on_the_way)
         self._on_the_way = on_the_way
@@ -186,6 +187,17 @@ class FolderMirror:
         self._changing.clear()
         self.aside.clear()
         self.deletes.clear()
+
+    @property
+    def _rules_changed(self) -> bool:
+        """Whether the rules are others than when nothing was missing last, as far as is known."""
+        return self._rules_before not in ("", self._rules_digest)
+
+    def nothing_is_missing(self) -> None:
+        """After a complete scan: each point has its file under the present rules."""
+        if self._rules_before != self._rules_digest:
+            self._rules_before = self._rules_digest
+            self._notebook.note_rules(self.name, self._rules_digest)
 
     @property
     def holdings(self) -> tuple[Holding, ...]:
@@ -462,13 +474,15 @@ class FolderMirror:
             path = paths.get(point)
             if path is not None and point_uuid(self.name, path) != point:
                 path = None
-            if self._verdict(path) is Verdict.DELETE:
-                self.deletes.add(Gone(point, path))
+            judged = self._judged(path)
+            if judged.verdict is Verdict.DELETE:
+                self.deletes.add(Gone(point, path, excluded=judged.excluded))
         if not self.unproven:
             self._accounted()
 
-    def _verdict(self, path: bytes | None) -> Verdict:
-        return judge(self.root, self.rules, self.watch, path, self.counts.unreadable).verdict
+    def _judged(self, path: bytes | None) -> Judged:
+        unreadable, changed = self.counts.unreadable, self._rules_changed
+        return judge(self.root, self.rules, self.watch, path, unreadable, rules_changed=changed)
 
     # -- single paths ------------------------------------------------------------------------------------
 
@@ -666,7 +680,7 @@ class FolderMirror:
         return proven
 
     def _still_gone(self, item: Gone, path: bytes) -> bool:
-        return path in self.rejected if item.rejected else self._verdict(path) is Verdict.DELETE
+        return path in self.rejected if item.rejected else self._judged(path).verdict is Verdict.DELETE
 
     def forget_points(self, gone: Sequence[Gone], lost: int, now: float) -> None:
         """The store deleted them; a file that came back while it did is looked at again."""

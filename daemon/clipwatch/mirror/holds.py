@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Final
 
 from clipwatch.clock import Clock, Moment, rfc3339
 from clipwatch.config import LimitsConfig
 from clipwatch.mirror import losses
-from clipwatch.mirror.losses import Decision, Hold, HoldState, Losses, Now
+from clipwatch.mirror.losses import Decision, Hold, HoldReason, HoldState, Losses, Now
 from clipwatch.mirror.notebook import Notebook
+
+_RULES: Final = "extensions, ignore or another rule of the folder no longer lets these files in"
 
 
 class Kind(StrEnum):
@@ -61,15 +64,20 @@ class Holding:
         if self.hold is None or left is None:
             return ""
         ends = datetime.fromtimestamp(self._clock.now().timestamp() + left, UTC)
-        return f"{self.hold.reason}; until a scan after {rfc3339(ends)} agrees, or `clipwatch confirm`"
+        why = f"{self.hold.reason}: {_RULES}" if self._is_by_rules else self.hold.reason
+        return f"{why}; until a scan after {rfc3339(ends)} agrees, or `clipwatch confirm`"
 
     @property
     def hint(self) -> str:
         """What ends a hold, for the log."""
-        return (
+        return (f"{_RULES.capitalize()}. " if self._is_by_rules else "") + (
             f"They are carried out when a scan {self._limits.delete_hold_minutes:g} minutes from now agrees, "
             "or by `clipwatch confirm`."
         )
+
+    @property
+    def _is_by_rules(self) -> bool:
+        return self.hold is not None and self.hold.reason == HoldReason.RULES_CHANGED
 
     @property
     def _seconds_left(self) -> float | None:

@@ -28,6 +28,8 @@ class HoldReason(StrEnum):
 
     UNUSUAL_SHARE = "unusual_share"
     EVERYTHING_GONE = "everything_gone"
+    RULES_CHANGED = "rules_changed"
+    """The folder's rules, such as `extensions` and `ignore`, no longer let in what has these points."""
     UNREADABLE = "unreadable"
     """Rebuild: some files or directories cannot be read, and the new collection lacks their points."""
 
@@ -107,6 +109,8 @@ class Losses:
     """What would be deleted and lives on nowhere."""
     absent: int
     """Of *lost*: there is no file. The others' files are there and cannot be decoded any more."""
+    excluded: int = 0
+    """Of *absent*: the folder's rules no longer let the file in, whether it is there or not."""
     witnessed: int = 0
     """Of *absent*: a live watch on the folder reported the delete."""
     waiting: int = 0
@@ -175,6 +179,21 @@ def reason_to_hold(losses: Losses, points: int, limits: LimitsConfig) -> HoldRea
         return None
     if losses.unreadable:
         return HoldReason.UNREADABLE
+    reason = _reason_by_numbers(losses, points, limits)
+    if reason is None or not losses.excluded:
+        return reason
+    # Where the others would not be held by themselves, it is the rules that have to be looked at.
+    others = replace(
+        losses,
+        points=losses.points - losses.excluded,
+        lost=losses.lost - losses.excluded,
+        absent=losses.absent - losses.excluded,
+    )
+    may_go = others.lost + others.waiting == 0 or _reason_by_numbers(others, points - losses.excluded, limits) is None
+    return HoldReason.RULES_CHANGED if may_go else reason
+
+
+def _reason_by_numbers(losses: Losses, points: int, limits: LimitsConfig) -> HoldReason | None:
     absent = losses.absent + losses.waiting
     if absent > losses.witnessed and absent >= points and not losses.kept:
         return HoldReason.EVERYTHING_GONE
@@ -206,7 +225,12 @@ def _reason_beyond(losses: Losses, confirmed: int, limits: LimitsConfig) -> Hold
     beyond = losses.lost - confirmed
     if beyond <= 0:
         return None
-    rest = Losses(points=losses.points - confirmed, lost=beyond, absent=min(beyond, losses.absent))
+    rest = Losses(
+        points=losses.points - confirmed,
+        lost=beyond,
+        absent=min(beyond, losses.absent),
+        excluded=min(beyond, losses.excluded),
+    )
     return reason_to_hold(rest, rest.points, limits)
 
 

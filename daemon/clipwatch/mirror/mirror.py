@@ -462,6 +462,8 @@ class Mirror:
             return
         complete = not folder.looking
         due = folder.deletes.due(ledger, self._on_the_way, complete=complete, kept=folder.kept, most=DELETES_PER_WRITE)
+        if complete and not folder.deletes.gone:
+            folder.nothing_is_missing()
         if not due:
             return
         proven = folder.proven(due, now)

@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS hold_state (
     told INTEGER, waited REAL, boot TEXT, seconds REAL, at REAL, PRIMARY KEY (folder, kind)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS deleted (folder TEXT, at REAL, boot TEXT, seconds REAL, points INTEGER);
+CREATE TABLE IF NOT EXISTS rules (folder TEXT PRIMARY KEY, digest TEXT);
 CREATE TABLE IF NOT EXISTS known (folder TEXT, path BLOB, signature BLOB, PRIMARY KEY (folder, path)) WITHOUT ROWID;
 DROP TABLE IF EXISTS suspect;
 CREATE TABLE IF NOT EXISTS suspected (
@@ -160,6 +161,17 @@ class Notebook:
                     (folder, kind, state.points_before, state.points_at_scan, *held),
                 )
 
+    def rules(self, folder: str) -> str:
+        """Under which rules nothing of the folder was missing last; "" where that is not known."""
+        with self._noting():
+            return _rules(self._connection, folder)
+        return ""
+
+    def note_rules(self, folder: str, digest: str) -> None:
+        """Note that nothing is missing under these rules (see `folder.rules.rules_digest`)."""
+        with self._noting():
+            self._connection.execute("INSERT OR REPLACE INTO rules VALUES (?, ?)", (folder, digest))
+
     def note_deletion(self, folder: str, at: float, moment: Moment, points: int) -> None:
         """Count *points* deleted now towards the share of the hold time. *at*: now, in seconds since the epoch."""
         with self._noting():
@@ -290,6 +302,8 @@ class NotedLosses:
     """Points deleted within the hold time."""
     known_files: Mapping[bytes, bytes] = field(default_factory=dict)
     """See `Notebook.known_files`."""
+    rules: str = ""
+    """See `Notebook.rules`."""
 
 
 def read_losses(file: Path, folder: str, *, kind: str, now: Now, seconds: float) -> NotedLosses:
@@ -303,7 +317,7 @@ def read_losses(file: Path, folder: str, *, kind: str, now: Now, seconds: float)
                 if (now.moment.seconds - noted if boot == now.moment.boot else now.at - at) <= seconds
             )
             known = connection.execute("SELECT path, signature FROM known WHERE folder = ?", (folder,)).fetchall()
-            return NotedLosses(_hold_state(connection, folder, kind), lately, dict(known))
+            return NotedLosses(_hold_state(connection, folder, kind), lately, dict(known), _rules(connection, folder))
     except sqlite3.Error:
         return NotedLosses()
 
@@ -315,6 +329,11 @@ def read_suspects(file: Path, folder: str, *, limits: str) -> list[Suspicion]:
             return [item for item in _suspicions(connection, limits) if item.folder == folder]
     except sqlite3.Error:
         return []
+
+
+def _rules(connection: sqlite3.Connection, folder: str) -> str:
+    row = connection.execute("SELECT digest FROM rules WHERE folder = ?", (folder,)).fetchone()
+    return str(row[0]) if row else ""
 
 
 def _read_only(file: Path) -> sqlite3.Connection:

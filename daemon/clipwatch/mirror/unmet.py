@@ -14,14 +14,30 @@ from clipwatch.records import FileStat
 
 
 class Judged(NamedTuple):
-    """What becomes of the point, and what lies at its path."""
+    """What becomes of the point, and what lies at its path.
+
+    *excluded*: the folder's rules no longer let the file in, whether it is there or not.
+    """
 
     verdict: Verdict
     found: FileStat | Absence
+    excluded: bool = False
 
 
-def judge(root: Root, rules: FileRules, watch: WatchConfig, path: bytes | None, unreadable: Iterable[bytes]) -> Judged:
-    """One more look at *path*, None where the point names none; *unreadable*: directories the look could not read."""
+def judge(
+    root: Root,
+    rules: FileRules,
+    watch: WatchConfig,
+    path: bytes | None,
+    unreadable: Iterable[bytes],
+    *,
+    rules_changed: bool = False,
+) -> Judged:
+    """One more look at *path*, None where the point names none; *unreadable*: directories the look could not read.
+
+    *rules_changed*: since a scan last found nothing missing. Otherwise it is not the rules that exclude a file beyond
+    `max_images` or behind a link: other files came before it, or somebody made the link.
+    """
     if path is None:
         nothing = Unmet(None, admitted=False, absent=False, unreadable_above=False)
         return Judged(verdict_for(nothing), Absence.GONE)
@@ -35,7 +51,12 @@ def judge(root: Root, rules: FileRules, watch: WatchConfig, path: bytes | None, 
         absent=found in (Absence.GONE, Absence.DIRECTORY, Absence.NOT_REGULAR),
         unreadable_above=unreadable_above,
     )
-    return Judged(verdict_for(unmet), found)
+    excluded = not rules.admits(path) or (rules_changed and (beyond_limit or _is_behind_link(root, rules, watch, path)))
+    return Judged(verdict_for(unmet), found, excluded)
+
+
+def _is_behind_link(root: Root, rules: FileRules, watch: WatchConfig, path: bytes) -> bool:
+    return not watch.follow_symlinks and isinstance(look(root, rules, path, follow_symlinks=True), FileStat)
 
 
 def is_below(path: bytes, directories: Iterable[bytes]) -> bool:

@@ -48,6 +48,20 @@ def test_when_losses_are_in_doubt(points: int, lost: int, lately: int, fraction:
         assert (reason is HoldReason.UNUSUAL_SHARE) == (lost + lately > fraction * (points + lately))
 
 
+@given(points=st.integers(1, 300), lost=st.integers(1, 300), excluded=st.integers(0, 300))
+def test_the_rules_are_named_only_where_nothing_else_would_be_held(points: int, lost: int, excluded: int) -> None:
+    lost = min(lost, points)
+    excluded = min(excluded, lost)
+    losses = Losses(points, lost, lost, excluded=excluded)
+    reason = reason_to_hold(losses, points, LIMITS)
+    without = reason_to_hold(replace(losses, excluded=0), points, LIMITS)
+    assert (reason is None) == (without is None), "which rule excludes what does not change whether it is held"
+    rest = Losses(points - excluded, lost - excluded, lost - excluded)
+    by_itself = reason_to_hold(rest, points - excluded, LIMITS)
+    if without is not None:
+        assert reason is (HoldReason.RULES_CHANGED if excluded and by_itself is None else without)
+
+
 @pytest.mark.parametrize(
     "losses",
     [
