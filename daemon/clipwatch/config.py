@@ -52,6 +52,11 @@ class WatchConfig:
         "images",
         "The folder's identity: ids depend on it, not on where it is mounted. Must be given on a server store.",
     )
+    owner: str = _key(
+        "",
+        "Who owns the name in the collection; empty: this machine and path. One word on all machines that mirror the "
+        "very same share.",
+    )
     recursive: bool = _key(True, "Look into sub-folders.")
     extensions: tuple[str, ...] = _key(
         EXTENSIONS,

@@ -99,7 +99,7 @@ def load(
             _known(section, SECTIONS, f"environment variable {name}", "the environment")
             _known(key, _hints(SECTIONS[section]), f"environment variable {name}", "the environment")
             tables = values.setdefault(section, [{}])
-            if len(tables) != 1 and key in ("path", "name", "marker"):
+            if len(tables) != 1 and key in ("path", "name", "owner", "marker"):
                 raise ConfigError(f"{name} is ambiguous: the file has {len(tables)} [[watch]] tables.")
             for index, table in enumerate(tables):
                 table[key] = _from_text(_hints(SECTIONS[section])[key], text, name)

@@ -32,6 +32,10 @@ class ConfigError(ClipwatchError):
     exit_status = 2
 
 
+class OwnedElsewhere(ConfigError):
+    """A folder name's points belong to another machine, or to another folder of this one."""
+
+
 class ModelError(ClipwatchError):
     """The model file is missing, broken, or not what it must be; trying again changes nothing."""
 

@@ -385,6 +385,7 @@ def test_an_alias_stands_wherever_a_name_does_and_moves_at_once(any_client: Qdra
     assert any_client.count(name).count == 7
     any_client.update_collection_aliases([drop(), create(other)])
     assert any_client.count(alias).count == 0
+    assert not any_client.delete_collection(alias)
     assert models.AliasDescription(alias_name=alias, collection_name=other) in any_client.get_aliases().aliases
     assert any_client.get_collection_aliases(name).aliases == []
     renamed = uuid.uuid4().hex

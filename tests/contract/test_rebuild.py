@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from qdrant_client import QdrantClient, models
 
-from clipwatch.config import LimitsConfig, ModelConfig, StoreConfig
-from clipwatch.errors import ConfigError
+from clipwatch.config import LimitsConfig, ModelConfig, StoreConfig, WatchConfig
+from clipwatch.errors import ConfigError, OwnedElsewhere
 from clipwatch.mirror.switchover import Switchover
 from clipwatch.model.encoder import VisionEncoder
 from clipwatch.model.load import load_encoder
 from clipwatch.store.connect import server_client, socket_client
+from clipwatch.store.owners import Owners
 from clipwatch.store.qdrant import QdrantStore
 from clipwatch.store.rebuild import Rebuild, built_name
 from support import onnx_models
@@ -105,9 +106,17 @@ class Rig:
             self.images, self.directory / "state", store, encoder=encoder, limits=self.limits, clock=self.clock
         )
         self.bench.watch = replace(self.bench.watch, settle_seconds=0.0)
+        self.bench.claim = self.owners(self.rebuild.front).claim
         mirror = self.bench.start()
         Switchover(mirror, self.rebuild, patiently=lambda call: call(), logger=self.told)
         return self.bench
+
+    def owners(self, store: QdrantStore, path: str = "images") -> Owners:
+        """As a machine sees them that has the folder at *path*."""
+        watch = WatchConfig(path=str(self.directory / path))
+        return Owners(
+            store, state=self.directory / f"state of {path}", watches=lambda: [watch], now=lambda: 1.0, logger=self.told
+        )
 
     def run(self, encoder: VisionEncoder, *, asked: bool = False) -> Bench:
         """One process from start to quiet to its orderly end."""
@@ -130,7 +139,10 @@ class Rig:
     def assert_shown(self, encoder: VisionEncoder) -> None:
         """By its name the collection is exact, of this model, and nothing else is left."""
         config = StoreConfig(collection=self.collection)
-        assert_exact(self.images, QdrantStore(self.client, config, kind=self.kind, address="here"), encoder=encoder)
+        store = QdrantStore(self.client, config, kind=self.kind, address="here")
+        assert_exact(self.images, store, encoder=encoder)
+        with pytest.raises(OwnedElsewhere):
+            self.owners(store, "elsewhere").claim("images")
         assert self.names() == {self.behind()}
 
     def drop_all(self) -> None:

@@ -234,6 +234,8 @@ class Bench:
     told: Told = field(default_factory=Told)
     more: Mapping[str, Path] = field(default_factory=dict)
     """Other watched folders by name, with the same settings but for `max_images`."""
+    claim: Callable[[str], None] = lambda _folder: None
+    """What asks whose the points of a folder are."""
     mirror: Mirror | None = None
     inferences: int = 0
 
@@ -252,6 +254,7 @@ class Bench:
             logger=self.told,
             lock_fallback=lambda _: self.state,
             random_source=random.Random(1),
+            claim=lambda folder: self.claim(folder),
         )
         return self.mirror
 

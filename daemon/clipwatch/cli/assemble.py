@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from clipwatch.records import Preprocessing
     from clipwatch.service.answers import Answers
     from clipwatch.service.logs import LogOutput, RepeatLimiter
+    from clipwatch.store.owners import Owners
     from clipwatch.store.rebuild import Rebuild
     from clipwatch.store.retry import RetryingStore
 
@@ -168,6 +169,20 @@ class Parts:
         return self._rebuild
 
     @property
+    def owners(self) -> Owners:
+        """Who owns the folder names in the collection."""
+        from clipwatch.store.owners import Owners
+
+        context = self._context
+        return Owners(
+            self.rebuild.front,
+            state=context.state,
+            watches=lambda: context.config.watch,
+            now=lambda: context.clock.now().timestamp(),
+            logger=context.logger,
+        )
+
+    @property
     def front(self) -> RetryingStore:
         """The collection that is shown; another than `store` only while one is built beside it."""
         return self.store.over(self.rebuild.front)
@@ -277,6 +292,7 @@ class Parts:
             rejections=self._rejections,
             losses=self._context.losses,
             front=front,
+            check_owner=lambda folder: store.attempt("owner", partial(self.owners.check, folder)),
             before=OldAnswers(
                 self._context.config,
                 rebuild=self.rebuild,
@@ -316,6 +332,7 @@ class Parts:
         remember(context.state, self.encoder, context.config.model, context.logger)
         notebook = Notebook(context.state / NOTEBOOK, limits=limits_key(context.config), logger=context.logger)
         self._crash_report = CrashReport(context.state / CRASH_REPORT)
+        owners = self.owners
         mirror = Mirror(
             context.config,
             store=self.store,
@@ -327,6 +344,7 @@ class Parts:
             logger=context.logger,
             lock_fallback=partial(_lock_fallback, context.state),
             crash_report=self._crash_report.last,
+            claim=lambda folder: self.store.attempt("owner", partial(owners.claim, folder)),
         )
         patiently = partial(self.store.attempt, "switch")
         Switchover(mirror, self.rebuild, patiently=patiently, logger=context.logger)

@@ -8,11 +8,11 @@ from typing import Any
 from clipwatch.cli.assemble import Context, Parts
 from clipwatch.errors import ClipwatchError
 from clipwatch.mirror.losses import Now
-from clipwatch.service.answers import export, forget
+from clipwatch.service.answers import adopt, export, forget
 from clipwatch.service.control import Answer, Handler
 from clipwatch.service.daemon import Daemon
 
-COMMANDS = ("status", "search", "verify", "export", "forget", "plan", "sync", "confirm")
+COMMANDS = ("status", "search", "verify", "export", "forget", "adopt", "plan", "sync", "confirm")
 
 
 def while_starting() -> dict[str, Handler]:
@@ -56,9 +56,16 @@ def handlers(
     def forget_folder(request: dict[str, Any]) -> Answer:
         yield from ()
         name = str(request.get("name", ""))
-        answer = forget(context.config, parts.front, name)
+        answer = forget(context.config, parts.front, name, parts.owners, force=bool(request.get("force")))
         if parts.rebuild.under_way:
             parts.store.delete_folder(name)
+        return answer
+
+    def adopt_folder(request: dict[str, Any]) -> Answer:
+        yield from ()
+        name = str(request.get("name", ""))
+        answer = adopt(context.config, parts.owners, name)
+        daemon.ask(lambda: daemon.mirror.owner_changed(name))
         return answer
 
     def plan(_request: dict[str, Any]) -> Answer:
@@ -79,6 +86,7 @@ def handlers(
         "verify": verify,
         "export": export_points,
         "forget": forget_folder,
+        "adopt": adopt_folder,
         "plan": plan,
         "sync": sync,
         "confirm": confirm,

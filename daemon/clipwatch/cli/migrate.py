@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,7 @@ def _place(store: StoreConfig) -> str:
 def _copy(context: Context, target: StoreConfig) -> Copied:
     from clipwatch.store.copy import copy_points
     from clipwatch.store.open import open_store
+    from clipwatch.store.owners import Owners
     from clipwatch.store.retry import RetryingStore
 
     seconds = context.config.store.timeout_seconds
@@ -86,7 +88,16 @@ def _copy(context: Context, target: StoreConfig) -> Copied:
             give_up_seconds=seconds,
             on_state=lambda _available, _reason: None,
         )
+        owners = Owners(
+            inner,
+            state=context.state,
+            watches=lambda: context.config.watch,
+            now=lambda: context.clock.now().timestamp(),
+            logger=context.logger,
+        )
         try:
+            for folder in source.folders():
+                store.attempt("owner", partial(owners.check, folder, "Name another --collection."))
             return copy_points(source, store, _progress(source.count()))
         finally:
             store.close()

@@ -70,6 +70,9 @@ def build_parser() -> Parser:
     command("confirm", "carry out deletes that are held")
     sub = command("forget", "delete the points of a folder name that is no longer in the configuration")
     sub.add_argument("name", metavar="NAME")
+    sub.add_argument("--force", action="store_true", help="even where another machine mirrors it")
+    sub = command("adopt", "take over the points of a folder that another machine has mirrored")
+    sub.add_argument("name", metavar="NAME")
     sub = command("migrate", "copy the collection into another store, without inference")
     sub.add_argument("--to", required=True, metavar="URL", help="embedded:DIRECTORY, or a server's address")
     sub.add_argument("--collection", metavar="NAME", help="another name there (the same)")
@@ -157,6 +160,7 @@ MODULES = {
     "status": "status",
     "confirm": "confirm",
     "forget": "forget",
+    "adopt": "adopt",
     "check": "check",
     "model": "model",
     "config": "config",

@@ -146,8 +146,8 @@ class Catalog:
         self._collections[name] = Collection(directory, meta, self._space, self.log)
 
     def drop(self, name: str) -> bool:
-        """Delete a collection and its aliases; False where there was none."""
-        collection = self._collections.get(self._aliases.get(name, name))
+        """Delete a collection and its aliases; False where there was none: an alias is none, as on a server."""
+        collection = self._collections.get(name)
         if collection is None:
             return False
         collection.shard.close()

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from clipwatch.clock import Clock, Moment
 from clipwatch.config import LimitsConfig, WatchConfig
-from clipwatch.errors import FolderUnavailable, LockHeld, RejectReason
+from clipwatch.errors import FolderUnavailable, LockHeld, OwnedElsewhere, RejectReason
 from clipwatch.folder.files import Files
 from clipwatch.folder.ignored import add_types, most_common
 from clipwatch.folder.mounts import silent_file_system
@@ -44,6 +44,9 @@ from clipwatch.records import Candidate, FileStat, Signature, path_text, point_u
 
 RETRY_FOLDER_SECONDS: Final = 2.0
 """How often an absent folder is tried again."""
+
+ASK_OWNER_SECONDS: Final = 30.0
+"""How often a folder whose points are another's is asked for again."""
 
 LOOK_SHARE: Final = 0.2
 """Looks asked for by events take at most this share of the time: the next waits four times as long as one took."""
@@ -107,6 +110,10 @@ class FolderMirror:
         self.loading = False
         self.available = False
         self.trouble = ""
+        self.refused: OwnedElsewhere | None = None
+        """Why the folder is stopped: its points are another's."""
+        self.owner_due = 0.0
+        """The monotonic moment at which to ask whether they still are."""
         self.counts = LookCounts()
         self.looks = 0
         """Complete looks whose points were all accounted for."""
@@ -151,6 +158,8 @@ class FolderMirror:
         self.looks, self.looks_started = before.looks, before.looks_started
         self.asked = before.asked + 1
         self._look_reason = "settings changed"
+        # With the ledger the owner is asked for.
+        self._doubt = (before.watch.path, before.watch.owner) != (self.watch.path, self.watch.owner)
         for holding, former in zip(self.holdings, before.holdings, strict=True):
             holding.take_over(former)
 
@@ -158,7 +167,7 @@ class FolderMirror:
 
     def step_root(self, now: float) -> bool:
         """Find the folder again where it was away; whether it has just been found."""
-        if self.available or now < self._try_again:
+        if self.available or self.refused is not None or now < self._try_again:
             return False
         try:
             self.root.open()
@@ -224,6 +233,20 @@ class FolderMirror:
             self._known.signatures, lambda path: look(self.root, self.rules, path, follow_symlinks=follow)
         )
 
+    def refuse(self, error: OwnedElsewhere) -> None:
+        """The folder's points are another's: nothing is done for it until they no longer are."""
+        if self.refused is None:
+            self._logger.error("folder.owned_elsewhere", folder=self.name, reason=error.message, hint=error.hint)
+        self.refused, self.trouble, self.ledger = error, error.sentence(), None
+        self.lose(self.trouble)
+        for holding in self.holdings:
+            holding.withdraw()
+        self.owner_due = self._clock.monotonic() + ASK_OWNER_SECONDS
+
+    def allow(self) -> None:
+        """The points are ours now: the folder is found again."""
+        self.refused, self.trouble, self._try_again = None, "", 0.0
+
     def check_root(self) -> bool:
         """Whether the folder is still the one that was opened."""
         try:
@@ -282,6 +305,8 @@ class FolderMirror:
 
         *taking*: settled files can be taken, and with *backlog* not only fresh ones.
         """
+        if self.refused is not None:
+            return max(self.owner_due, now + RETRY_FOLDER_SECONDS)
         if not self.available:
             return self._try_again
         moments = [self._periodic]
@@ -324,7 +349,8 @@ class FolderMirror:
             # Others may have changed the collection too: a periodic look believes nothing.
             self.ask_look("periodic", doubt=True)
         if not self.looking and any(holding.scan_wanted_in == 0 for holding in self.holdings):
-            self.ask_look("hold ended")
+            # What it ends with is a delete: whose points they are is asked anew, with the ledger.
+            self.ask_look("hold ended", doubt=True)
         if self.readable and len(self.pending) + len(self.in_hand) > 2 * len(self._known.signatures):
             self._note_known_files()
         for path in [path for path, (_, until) in self.aside.items() if now >= until] if self.readable else ():

@@ -124,6 +124,10 @@ class Holding:
         """What a person has confirmed under other settings still holds."""
         self._set(replace(self._state, confirmed=before._state.confirmed))
 
+    def withdraw(self) -> None:
+        """What a scan or a person has decided was about points that are not ours."""
+        self._set(replace(self._state, confirmed=None))
+
     def close(self) -> None:
         """Note for how long there has been a hold: another boot goes on from there."""
         if self.hold is not None:

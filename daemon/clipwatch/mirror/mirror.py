@@ -18,6 +18,7 @@ from clipwatch.errors import (
     CollectionMissing,
     FileNotReady,
     FileRejected,
+    OwnedElsewhere,
     StoreRejected,
     StoreUnavailable,
 )
@@ -73,14 +74,17 @@ class Mirror:
         lock_fallback: Callable[[str], Any],
         random_source: random.Random | None = None,
         crash_report: str = "",
+        claim: Callable[[str], None] = lambda _folder: None,
     ) -> None:
         """*decoder* is given "does the collection already have this content?".
 
-        *crash_report*: what `faulthandler` wrote of the last run's death; "" where nothing did.
+        *crash_report*: what `faulthandler` wrote of the last run's death; "" where nothing did. *claim* notes us as the
+        owner of a folder's points, or raises `OwnedElsewhere`; it may wait for the store.
         """
         self.config, self.store, self.encoder = config, store, encoder
         self._clock, self._logger, self._notebook = clock, logger, notebook
         self._random = random_source or random.Random()
+        self._claim = claim
         self.inbox = inbox
         self.mailbox = Mailbox(inbox.wake)
         self.writer = Lane("store", self.mailbox)
@@ -167,6 +171,7 @@ class Mirror:
             if folder.step_root(now):
                 self.on_folder(folder)
             folder.schedule(now)
+            self._ask_owner(folder, now)
             self._load_ledger(folder)
             jitter = self._random.uniform(-0.25, 0.25)
             busy |= folder.step_look(now, jitter=jitter, until=now + LOOK_SLICE_SECONDS)
@@ -219,8 +224,41 @@ class Mirror:
         """The call's answer, or the store's error as a value."""
         try:
             return call()
-        except (StoreUnavailable, StoreRejected) as error:
+        except (StoreUnavailable, StoreRejected, OwnedElsewhere) as error:
             return error
+
+    def _asked_as_owner(self, folder: FolderMirror, call: Callable[[], Any]) -> Any:
+        """The same for a call that only the owner of the folder's points may make, or have believed."""
+
+        def owned() -> Any:
+            self._claim(folder.name)
+            return call()
+
+        return self._asked(owned)
+
+    def _is_refused(self, folder: FolderMirror, answer: object) -> bool:
+        """Whether another owns the folder's points; the folder is stopped then."""
+        if not isinstance(answer, OwnedElsewhere):
+            return False
+        self.store_state.answered()
+        folder.refuse(answer)
+        return True
+
+    def _ask_owner(self, folder: FolderMirror, now: float) -> None:
+        """Ask again, for a folder that is stopped, whether its points are another's still."""
+        if folder.refused is not None and now >= folder.owner_due and not folder.loading and self._may_write(now):
+            folder.loading = True
+            self.writer.run(partial(self._asked_as_owner, folder, lambda: None), partial(self._take_owner, folder))
+
+    def _take_owner(self, folder: FolderMirror, answer: ClipwatchError | None) -> None:
+        folder.loading = False
+        if not self._is_refused(folder, answer) and self._is_well(answer):
+            folder.allow()
+
+    def owner_changed(self, name: str) -> None:
+        """A person had us take over a folder's points: it need not wait to be asked for again."""
+        if name in self.folders:
+            self.folders[name].owner_due = 0.0
 
     def _take_ensured(self, answer: ClipwatchError | None) -> None:
         self._ensuring = False
@@ -286,7 +324,8 @@ class Mirror:
         if self._may_write(self._clock.monotonic()) and folder.needs_ledger:
             folder.begin_ledger()
             self.writer.run(
-                partial(self._asked, partial(self._read_ledger, folder.name)), partial(self._take_ledger, folder)
+                partial(self._asked_as_owner, folder, partial(self._read_ledger, folder.name)),
+                partial(self._take_ledger, folder),
             )
 
     def _read_ledger(self, name: str) -> Ledger:
@@ -307,6 +346,8 @@ class Mirror:
 
     def _take_ledger(self, folder: FolderMirror, answer: Ledger | ClipwatchError) -> None:
         folder.loading = False
+        if self._is_refused(folder, answer):
+            return
         if self._is_well(answer) and isinstance(answer, Ledger):
             folder.take_ledger(answer)
 
@@ -473,7 +514,7 @@ class Mirror:
         folder.deletes.busy = True
         ids = [uuid_text(gone.id) for gone in proven]
         self.writer.run(
-            partial(self._asked, partial(self.store.delete, folder.name, ids)),
+            partial(self._asked_as_owner, folder, partial(self.store.delete, folder.name, ids)),
             partial(self._take_deleted, folder, proven, renamed),
         )
 
@@ -481,7 +522,8 @@ class Mirror:
         self, folder: FolderMirror, gone: Sequence[Gone], renamed: int, answer: ClipwatchError | None
     ) -> None:
         if isinstance(answer, ClipwatchError):
-            self._store_failed(answer, writing=True)
+            if not self._is_refused(folder, answer):
+                self._store_failed(answer, writing=True)
             folder.deletes.failed()
             return
         self.store_state.wrote()
@@ -519,7 +561,7 @@ class Mirror:
             and not self.pipeline.in_flight
             and not self.writer.queued
             and all(
-                self._is_quiet(folder) and self._counted.get(folder.name, 0) == folder.looks
+                self._is_quiet(folder) and (not folder.available or self._counted.get(folder.name, 0) == folder.looks)
                 for folder in self.folders.values()
             )
         )
@@ -549,13 +591,13 @@ class Mirror:
             self._suspects.acquit(folder.name, {*folder.pending, *folder.aside})
             folder.loading = True
             self.writer.run(
-                partial(self._asked, partial(self.store.count, folder.name)),
+                partial(self._asked_as_owner, folder, partial(self.store.count, folder.name)),
                 partial(self._take_count, folder, folder.points),
             )
 
     def _take_count(self, folder: FolderMirror, believed: int, answer: int | ClipwatchError) -> None:
         folder.loading = False
-        if not self._is_well(answer):
+        if self._is_refused(folder, answer) or not self._is_well(answer):
             self._counted.pop(folder.name, None)
         elif answer != believed:
             self._logger.warning("collection.surprise", folder=folder.name, points=answer, believed=believed)

@@ -22,6 +22,7 @@ from clipwatch.model.combine import combine
 from clipwatch.model.contract import Encoder
 from clipwatch.records import Candidate, DecodedImage, OpenedFile, Reason, Vector, point_uuid, uuid_text
 from clipwatch.store.contract import Store
+from clipwatch.store.owners import Owners
 
 MOST_HITS: Final = 1000
 MOST_WEIGHT: Final = 1000
@@ -54,16 +55,18 @@ class Answers:
         losses: Callable[[str], NotedLosses] = lambda _folder: NotedLosses(),
         front: Store | None = None,
         before: Callable[[], Before | None] = lambda: None,
+        check_owner: Callable[[str], None] = lambda _folder: None,
     ) -> None:
         """*decoder* decodes whatever it is given; *text* turns words into unit rows, or raises `ModelError`.
 
         *rejections* and *losses*: what the notebook says of a folder's files, by path, and of its losses.
         *front*: the collection that is shown, where it is not *store*. *before*: what answers instead, now.
+        *check_owner* raises `OwnedElsewhere` for a folder whose points are another's.
         """
         self._config, self.store, self._encoder = config, store, encoder
         self.front, self._before = front or store, before
         self._decoder, self._text = decoder, text
-        self._rejections, self._losses = rejections, losses
+        self._rejections, self._losses, self._check_owner = rejections, losses, check_owner
 
     def reconfigure(self, config: Config) -> None:
         """Answer by *config* from now on."""
@@ -168,6 +171,7 @@ class Answers:
 
     def verify(self, *, deep: bool, step: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
         """Folder against collection; see `mirror.verify.verify`."""
+        self._check_owners()
         return verify(
             self._config.watch,
             store=self.store,
@@ -179,8 +183,13 @@ class Answers:
             step=step,
         )
 
+    def _check_owners(self) -> None:
+        for watch in self._config.watch:
+            self._check_owner(watch.name)
+
     def plan(self, now: Now) -> Generator[dict[str, Any], None, dict[str, Any]]:
         """What a pass would do *now*; see `mirror.dry_run.plan_folder`. At the end `undone`, sentences."""
+        self._check_owners()
         undone: list[str] = []
         for watch in self._config.watch:
             actions, sentences = plan_folder(
@@ -270,8 +279,23 @@ def stored_status(config: Config, store: Store) -> dict[str, Any]:
     }
 
 
-def forget(config: Config, store: Store, name: str) -> dict[str, Any]:
-    """Delete the points of a folder name that is no longer in the configuration."""
+def adopt(config: Config, owners: Owners, name: str) -> dict[str, Any]:
+    """Make this machine the owner of a configured folder's points; *before*: who was it, or None."""
+    if all(watch.name != name for watch in config.watch):
+        names = ", ".join(watch.name for watch in config.watch)
+        raise ConfigError(f"No [[watch]] table is named {name!r}.", hint=f"There are: {names}.")
+    try:
+        before = owners.adopt(name)
+    except CollectionMissing:
+        before = None  # Whoever makes it, owns it.
+    return {"folder": name, "before": None if before is None else str(before)}
+
+
+def forget(config: Config, store: Store, name: str, owners: Owners, *, force: bool = False) -> dict[str, Any]:
+    """Delete the points of a folder name that is no longer in the configuration.
+
+    *force*: also where another machine owns them.
+    """
     if any(watch.name == name for watch in config.watch):
         raise ConfigError(
             f"Folder {name!r} is in the configuration, so its points are kept.",
@@ -282,6 +306,10 @@ def forget(config: Config, store: Store, name: str) -> dict[str, Any]:
         if name not in known:
             names = ", ".join(sorted(known)) or "none"
             raise ConfigError(f"The collection has no points under the name {name!r}.", hint=f"It has: {names}.")
-        return {"deleted": store.delete_folder(name)}
+        if not force:
+            owners.check(name, "Forget them there; or, if that one no longer mirrors them, add `--force`.")
+        deleted = store.delete_folder(name)
+        owners.release(name)
     except CollectionMissing:
         return {"deleted": 0}
+    return {"deleted": deleted}

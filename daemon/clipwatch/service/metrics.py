@@ -120,8 +120,8 @@ def _folders(folders: Iterable[Status]) -> Iterator[Metric]:
     gauges: tuple[tuple[str, str, Callable[[Status], float | None]], ...] = (
         (
             "clipwatch_folder_up",
-            "0: the folder is missing or unreadable.",
-            lambda f: f["state"] != "folder-missing",
+            "0: the folder is missing or unreadable, or its points are another machine's.",
+            lambda f: f["state"] not in ("folder-missing", "owned-elsewhere"),
         ),
         ("clipwatch_folder_images", "Images in the folder, rejected ones included.", lambda f: f["images"]),
         ("clipwatch_folder_points", "Points of the folder.", lambda f: f["points"]),

@@ -16,6 +16,7 @@ STATES: Final = (
     "starting",
     "store-unavailable",
     "folder-missing",
+    "owned-elsewhere",
     "stopping",
     "stopped",
 )
@@ -104,6 +105,8 @@ def describe_mirror(
     for folder in mirror.folders.values():
         if mirror.stopping:
             state = "stopping"
+        elif folder.refused is not None:
+            state = "owned-elsewhere"
         elif not folder.available:
             state = "folder-missing" if folder.trouble else "starting"
         elif not mirror.store_state.available:

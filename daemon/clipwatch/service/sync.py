@@ -70,6 +70,8 @@ class SyncRequest:
             for directory, reason in folder.counts.unreadable.items():
                 name = path_text(directory) or "."
                 self.undone.append(f"Directory {name} of folder {folder.name} could not be read: {reason}.")
+        # The other folders are done: what is said of this one is what ends the command.
+        self.error = next((f.refused for f in folders.values() if f.refused is not None), None)
         self.done.set()
         return True
 

@@ -34,6 +34,7 @@ from clipwatch.store import payload as stored
 from clipwatch.store.classify import blames
 from clipwatch.store.contract import Hit, Refusal, StoredPoint, StoreInfo
 from clipwatch.store.faults import CLIENT_ERRORS, Origin, StoreConflict, lost_connection, not_completed, translate
+from clipwatch.store.owners import MARK
 from clipwatch.store.pages import Each, Pages
 
 REQUEST_BYTES: Final = 8 * 2**20
@@ -145,6 +146,32 @@ class QdrantStore:
         actions.append(models.CreateAliasOperation(create_alias=new))
         if not self._call("alias", lambda c: c.update_collection_aliases(actions)):
             raise not_completed("alias not changed", self._origin)
+
+    def marks(self) -> frozenset[str]:
+        """The aliases that note owners, see `owners`."""
+        return frozenset(alias for alias in self.aliases() if alias.startswith(MARK))
+
+    def mark(self, *, remove: Sequence[str], add: Sequence[str]) -> None:
+        """Change marks of the collection, in one request."""
+        live = self.aliases().get(self._name, self._name)
+        self._mark(remove, add, live)
+
+    def move_marks(self, collection: str, to: str) -> None:
+        """Have the marks of *collection* be marks of *to*: they go with the collection that they are aliases of."""
+        names = [alias for alias, behind in self.aliases().items() if alias.startswith(MARK) and behind == collection]
+        if names:
+            self._mark(names, names, to)
+
+    def _mark(self, remove: Sequence[str], add: Sequence[str], collection: str) -> None:
+        actions: list[Any] = [
+            models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=name)) for name in remove
+        ]
+        actions += [
+            models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=collection, alias_name=name))
+            for name in add
+        ]
+        if not self._call("mark", lambda c: c.update_collection_aliases(actions)):
+            raise not_completed("owner not noted", self._origin)
 
     def drop(self) -> None:
         """Delete the collection with all its points; one that is not there is gone already."""

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from clipwatch.errors import CollectionMissing, ConfigError, StoreRejected
+from clipwatch.store.owners import MARK
 
 if TYPE_CHECKING:
     from clipwatch.store.qdrant import QdrantStore
@@ -212,7 +213,10 @@ class Rebuild:
                 if seen.live == self._name:
                     if foreign := self.foreign():
                         raise StoreRejected(foreign, hint=CURE)
+                    self.front.move_marks(seen.live, target)
                     self.front.drop()
+                elif seen.live:
+                    self.front.move_marks(seen.live, target)
                 self.front.become_alias(target, moved=not gap)
                 self._logger.info("collection.switched", collection=self._name, now=target, message=_WORDS[gap])
             self.under_way = self._asked = False
@@ -221,7 +225,7 @@ class Rebuild:
 
     def _tidy(self, seen: Seen) -> None:
         """Remove what was built and is not shown, as far as it is ours alone."""
-        aliased = frozenset(self.front.aliases().values())
+        aliased = frozenset(behind for alias, behind in self.front.aliases().items() if not alias.startswith(MARK))
         for name in leftovers(self._name, seen, aliased):
             left = self.front.beside(name)
             try:
