@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
+import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -27,3 +31,45 @@ def test_only_the_daemon_listens_on_the_stores_address(home: Home) -> None:
             home.run(*command)
         assert all(check["ok"] for check in home.json("check", expect=None)["checks"] if check["name"] == "store")
         assert "cannot be listened on" in home.run("run", expect=2).stderr
+
+
+@pytest.fixture(name="stopped")
+def _stopped(home: Home) -> Iterator[int]:
+    """The pid of a daemon that holds everything and does nothing."""
+    home.add_samples("cat.jpg")
+    with home.daemon() as running:
+        home.wait_exact()
+        running.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, running.process.pid, os.WSTOPPED | os.WNOWAIT)
+        yield running.process.pid
+
+
+@pytest.mark.parametrize(
+    "command",
+    [*ASKING, ("sync",), ("confirm",), ("forget", "x"), ("adopt", "images")],
+    ids=lambda words: "-".join(words),
+)
+def test_every_command_says_within_five_seconds_that_the_daemon_is_stopped(
+    home: Home, stopped: int, command: tuple[str, ...]
+) -> None:
+    began = time.monotonic()
+    home.run("config", "show")
+    start_seconds = time.monotonic() - began
+    began = time.monotonic()
+    said = home.run(*command, expect=3).stderr
+    assert time.monotonic() - began < 5 + start_seconds
+    assert f"(pid {stopped}) holds the lock" in said
+    assert f"kill -CONT {stopped}" in said
+
+
+def test_the_doctor_names_a_stopped_daemon_and_waits_for_no_lock_of_its_store(home: Home, stopped: int) -> None:
+    checks = {check["name"]: check for check in home.json("check", expect=1)["checks"]}
+    assert f"(pid {stopped})" in checks["daemon"]["detail"]
+    assert "kill -CONT" in checks["daemon"]["hint"]
+    assert "does not answer" in checks["store"]["detail"]
+
+
+def test_a_daemon_that_goes_on_answers_again(home: Home, stopped: int) -> None:
+    home.run("status", expect=3)
+    os.kill(stopped, signal.SIGCONT)
+    assert home.json("status")["images"] == 1

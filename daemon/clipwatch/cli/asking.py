@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from clipwatch.cli.assemble import Context
-from clipwatch.service.control import Answer, ask
+from clipwatch.service.ask import ask
+from clipwatch.service.control import Answer
 from clipwatch.visible import visible, visible_json
 
 ANSWER_SECONDS: Final = {"status": 40.0, "search": 300.0}
-"""For a daemon that hangs, or is stopped, to say nothing. Above what a busy one, or a store that is away, may take."""
+"""For a daemon that lives to say nothing. Above what a busy one, or a store that is away, may take."""
 
 
 def ask_daemon(context: Context, request: dict[str, Any]) -> Answer | None:

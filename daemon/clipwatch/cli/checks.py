@@ -54,7 +54,9 @@ def run_checks(context: Context, service: Service | None = None) -> list[Check]:
         checks.append(guarded("text search", lambda: _text(parts)))
         checks.append(guarded("sandbox", lambda: _sandbox(context, parts)))
         checks += _disk(context)
-        checks.append(guarded("store", lambda: _store(context, parts, status)))
+        checks.append(
+            guarded("store", lambda: _store(context, parts, status) if daemon.ok else _behind(context, parts))
+        )
     return checks
 
 
@@ -136,6 +138,13 @@ def _disk(context: Context) -> Iterator[Check]:
         free = shutil.disk_usage(there).free
         hint = "" if free >= FREE_BYTES else f"Free some space on the file system of {there}."
         yield Check(f"disk of {name}", free >= FREE_BYTES, f"{free / 1e9:.1f} GB free", hint)
+
+
+def _behind(context: Context, parts: Parts) -> Check:
+    """The store of a daemon that does not answer: it has an embedded one, and nobody else gets in."""
+    if is_server(context.config.store.url):
+        return _store(context, parts, None)
+    return Check("store", False, "the daemon that has it does not answer", "See the line of the daemon.")
 
 
 def _store(context: Context, parts: Parts, status: dict[str, Any] | None) -> Check:

@@ -12,7 +12,7 @@ from typing import Any
 from clipwatch.cli.asking import ask_daemon, print_json, result_of
 from clipwatch.cli.assemble import Context, opened
 from clipwatch.errors import ConfigError
-from clipwatch.service.control import RemoteError
+from clipwatch.service.ask import RemoteError
 from clipwatch.visible import visible
 
 

@@ -1,7 +1,8 @@
 """The control socket: how the other commands ask a running daemon.
 
 A Unix socket in the state directory, mode 0600. One request a connection: a JSON object on a line; the
-answer is lines `{"item": …}`, ended by `{"result": …}` or `{"error": {"message", "hint", "status"}}`.
+answer is lines `{"item": …}`, ended by `{"result": …}` or `{"error": {"message", "hint", "status"}}`. `ping` is
+answered at once, so that whoever waits for another answer finds out whether the daemon is alive.
 Bytes in a request, as of a picture, are `{"attached": [start, end]}` of a file whose descriptor comes with the line.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import socket
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -23,10 +23,10 @@ from clipwatch.service.state import unusable
 SOCKET_NAME: Final = "control.sock"
 LINE_BYTES: Final = 4 * 1024 * 1024
 """Above what a command line can hold."""
-_PIECE_BYTES: Final = 65536
+PIECE_BYTES: Final = 65536
 _IDLE_SECONDS: Final = 3600.0
 """For whoever connected and does not read."""
-_PAUSE_SECONDS: Final = 0.1
+PAUSE_SECONDS: Final = 0.1
 """Before another try, where descriptors or threads have run out."""
 
 Answer = Generator[dict[str, Any], None, dict[str, Any]]
@@ -35,7 +35,7 @@ Handler = Callable[[dict[str, Any]], Answer]
 
 
 @contextlib.contextmanager
-def _short_path(directory: Path) -> Iterator[str]:
+def short_path(directory: Path) -> Iterator[str]:
     """An address of the socket that fits into `sun_path` (108 bytes) however deep the directory lies."""
     descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -67,7 +67,7 @@ class ControlServer:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             os.fchmod(listener.fileno(), 0o600)  # before there is a name that others could use
-            with _short_path(self._state) as address:
+            with short_path(self._state) as address:
                 self._file.unlink(missing_ok=True)
                 listener.bind(address)
             listener.listen(128)
@@ -106,14 +106,14 @@ class ControlServer:
                 if not failing:
                     self._logger.warning("control.overloaded", reason=str(error))
                 failing = True
-                self._closed.wait(_PAUSE_SECONDS)
+                self._closed.wait(PAUSE_SECONDS)
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             connection.settimeout(_IDLE_SECONDS)
             try:
                 request = _received(connection)
-                handler = self._handlers[request["command"]]
+                handler = _pong if request["command"] == "ping" else self._handlers[request["command"]]
             except (ValueError, LookupError, TypeError):
                 _send(connection, _error("The daemon does not know this request.", status=2))
                 return
@@ -142,6 +142,11 @@ class ControlServer:
         _end(self._socket)
 
 
+def _pong(_request: dict[str, Any]) -> Answer:
+    yield from ()
+    return {}
+
+
 def _end(listener: socket.socket) -> None:
     with contextlib.suppress(OSError):
         listener.shutdown(socket.SHUT_RDWR)
@@ -161,7 +166,7 @@ def _received(connection: socket.socket) -> dict[str, Any]:
     line, files = bytearray(), list[int]()
     try:
         while not line.endswith(b"\n") and len(line) < LINE_BYTES:
-            piece, sent, _, _ = socket.recv_fds(connection, _PIECE_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+            piece, sent, _, _ = socket.recv_fds(connection, PIECE_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
             files += sent
             if not piece:
                 break
@@ -180,88 +185,3 @@ def _received(connection: socket.socket) -> dict[str, Any]:
     if not isinstance(request, dict):
         raise ValueError("a request is an object")  # noqa: TRY004 - as for any other nonsense
     return request
-
-
-def _send_request(connection: socket.socket, request: dict[str, Any]) -> None:
-    descriptor = os.memfd_create("attached", os.MFD_CLOEXEC)
-    with os.fdopen(descriptor, "wb") as file:
-
-        def attach(value: Any) -> dict[str, list[int]]:
-            start = file.tell()
-            file.write(value)
-            return {"attached": [start, file.tell()]}
-
-        line = json.dumps(request, default=attach).encode() + b"\n"
-        file.flush()
-        sent = socket.send_fds(connection, [line], [descriptor])
-        if sent < len(line):
-            connection.sendall(line[sent:])
-
-
-class RemoteError(ClipwatchError):
-    """What the daemon answered instead of a result; *status* is the exit status it stands for."""
-
-    def __init__(self, message: str, *, hint: str, status: int) -> None:
-        super().__init__(message, hint=hint)
-        self.status = status
-
-
-def ask(state: Path, request: dict[str, Any], timeout_seconds: float | None = None) -> Answer | None:
-    """Ask the daemon; None where none is running. Iterating raises `RemoteError`.
-
-    *timeout_seconds*: for each part of the answer; None waits as long as the daemon lives.
-    """
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(timeout_seconds)
-    try:
-        with _short_path(state) as address:
-            connection.connect(address)
-    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
-        connection.close()
-        return None
-    except PermissionError as error:
-        connection.close()
-        raise RemoteError(
-            f"The daemon's control socket below {state} may not be used by this user.",
-            hint=f"Run the command as the daemon's user{_owner_of(state)}.",
-            status=1,
-        ) from error
-    except (BlockingIOError, TimeoutError) as error:
-        connection.close()
-        raise _silent() from error
-    return _converse(connection, request)
-
-
-def _owner_of(state: Path) -> str:
-    try:
-        return f", with `sudo -u {pwd.getpwuid(state.stat().st_uid).pw_name}`"
-    except (OSError, KeyError):
-        return ""
-
-
-def _silent() -> RemoteError:
-    return RemoteError(
-        "The daemon runs, but does not answer.",
-        hint="It may be stopped, or its machine overloaded: see its log, or restart it.",
-        status=3,
-    )
-
-
-def _converse(connection: socket.socket, request: dict[str, Any]) -> Answer:
-    try:
-        with connection, connection.makefile("rb") as stream:
-            _send_request(connection, request)
-            for line in stream:
-                message = json.loads(line)
-                if "item" in message:
-                    yield message["item"]
-                elif "error" in message:
-                    raise RemoteError(**message["error"])
-                else:
-                    result: dict[str, Any] = message["result"]
-                    return result
-    except TimeoutError as error:
-        raise _silent() from error
-    except (OSError, ValueError) as error:
-        raise RemoteError("The daemon stopped answering.", hint="Try again.", status=1) from error
-    raise RemoteError("The daemon stopped before it had answered.", hint="Try again.", status=1)

@@ -13,6 +13,9 @@ from typing import Any, Final
 
 from clipwatch.errors import ClipwatchError, ConfigError, LockHeld
 
+LOCK_NAME: Final = "lock"
+"""The file in the state directory that its holder locks, and writes its pid into."""
+
 _TIME_HEALS: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.ENFILE, errno.EMFILE, errno.ESTALE}
 )
@@ -66,7 +69,7 @@ class StateLock:
 
     def __init__(self, state: Path) -> None:
         """Raises `LockHeld` naming the other's pid, or as `make_state_directory` does."""
-        self._state, self._file = state, state / "lock"
+        self._state, self._file = state, state / LOCK_NAME
         self._descriptor = self._take()
 
     def renew(self) -> bool:

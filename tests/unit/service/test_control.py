@@ -9,7 +9,10 @@ import resource
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,9 @@ from typing import Any
 import pytest
 
 from clipwatch.errors import ConfigError
-from clipwatch.service.control import Answer, ControlServer, RemoteError, ask
+from clipwatch.service import control
+from clipwatch.service.ask import SILENT_SECONDS, RemoteError, ask
+from clipwatch.service.control import Answer, ControlServer
 from support.folders import LogBook, wait_until
 
 
@@ -182,3 +187,82 @@ def test_the_end_of_the_daemon_ends_a_question_that_waits_without_a_limit(tmp_pa
         with pytest.raises(RemoteError, match="The daemon stopped"):
             result(tmp_path, {"command": "echo"}, None)
         closing.join()
+
+
+def _silent_daemon(state: Path) -> subprocess.Popen[bytes]:
+    """One that listens and is stopped, as by SIGSTOP."""
+    program = (
+        "import os, signal, socket, sys\n"
+        "s = socket.socket(socket.AF_UNIX)\n"
+        "s.bind(sys.argv[1])\n"
+        "s.listen(int(sys.argv[2]))\n"
+        "print('up', flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGSTOP)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(state / "control.sock"), "1"], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    return process
+
+
+@pytest.mark.parametrize("waiting", [0, 3])
+def test_a_stopped_daemon_is_told_within_five_seconds(tmp_path: Path, waiting: int) -> None:
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(_silent_daemon(tmp_path))
+        stack.callback(process.kill)
+        for _ in range(waiting):  # its queue is full
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(str(tmp_path / "control.sock"))
+        (tmp_path / "lock").write_text(f"{process.pid}\n")
+        began = time.monotonic()
+        with pytest.raises(RemoteError, match=rf"\(pid {process.pid}\) holds the lock .* it is stopped") as caught:
+            result(tmp_path, {"command": "echo"}, None)
+        assert time.monotonic() - began < 5
+        assert caught.value.status == 3
+        assert f"kill -CONT {process.pid}" in caught.value.hint
+
+
+def test_a_daemon_that_lives_may_take_as_long_as_it_needs(tmp_path: Path, log: LogBook) -> None:
+    release = threading.Event()
+
+    def slow(_request: dict[str, Any]) -> Answer:
+        yield from ()
+        release.wait(20)
+        return {"late": True}
+
+    threading.Timer(SILENT_SECONDS + 2, release.set).start()
+    with contextlib.closing(ControlServer(tmp_path, {"slow": slow}, log)):
+        assert result(tmp_path, {"command": "slow"}, None) == {"late": True}
+
+
+def test_a_daemon_of_an_older_version_that_knows_no_ping_is_alive(
+    tmp_path: Path, log: LogBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "_pong", None)
+    release = threading.Event()
+
+    def slow(_request: dict[str, Any]) -> Answer:
+        yield from ()
+        release.wait(20)
+        return {}
+
+    threading.Timer(SILENT_SECONDS + 1, release.set).start()
+    with contextlib.closing(ControlServer(tmp_path, {"slow": slow}, log)):
+        assert result(tmp_path, {"command": "slow"}, None) == {}
+
+
+def test_a_long_answer_in_many_pieces_arrives_whole(tmp_path: Path, log: LogBook) -> None:
+    def long(_request: dict[str, Any]) -> Answer:
+        for number in range(3):
+            yield {"text": str(number) * 300_000}
+        return {"text": "end"}
+
+    with contextlib.closing(ControlServer(tmp_path, {"long": long}, log)):
+        answer = ask(tmp_path, {"command": "long"})
+        assert answer is not None
+        assert [len(item["text"]) for item in answer] == [300_000] * 3

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from clipwatch.service.control import ControlServer, ask
+from clipwatch.service.ask import ask
+from clipwatch.service.control import ControlServer
 from clipwatch.service.logs import (
     FIRST_OF,
     FIRST_REPEATS,
