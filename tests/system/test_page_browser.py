@@ -223,6 +223,18 @@ def test_words_find_pictures_where_the_model_knows_words(tmp_path: Path, browser
         assert names(browser) == ["images/a.png"]
 
 
+def test_a_search_before_anything_is_embedded_says_that_indexing_is_under_way(tmp_path: Path, browser: Browser) -> None:
+    (tmp_path / "images").mkdir()
+    write_image(tmp_path / "images" / "a.png", 1)
+    with running_daemon(tmp_path, images=0, more='[[watch]]\npath = "images"\nsettle_seconds = 3600\n') as url:
+        browser.call("Page.navigate", url=url)
+        wait_for(browser, "document.querySelector('#state')?.textContent.includes('1 pending')")
+        browser.choose("#file", photo_path("flower.jpg"))
+        wait_for(browser, "document.querySelector('#message').textContent.startsWith('Nothing found')")
+        said = browser.run("document.querySelector('#message').textContent")
+        assert said == "Nothing found yet: indexing is under way, 1 files to go."
+
+
 def test_the_policy_lets_no_foreign_script_run(address: str, browser: Browser) -> None:
     browser.call("Page.navigate", url=address)
     wait_for(browser, "document.readyState === 'complete'")

@@ -44,6 +44,12 @@ def test_the_image_that_runs_has_no_compilers_and_no_root() -> None:
     assert int(_last("USER")) > 0
 
 
+def test_it_installs_the_locked_packages_by_their_hashes_and_no_others() -> None:
+    installs = [rest for instruction, rest in _instructions() if instruction == "RUN" and "pip install" in rest]
+    assert "--require-hashes -r requirements.lock" in installs[0]
+    assert all("--no-deps --no-build-isolation" in rest for rest in installs[1:])
+
+
 def test_what_it_copies_is_there_and_not_ignored() -> None:
     kept = {line[1:] for line in (CHECKOUT / ".containerignore").read_text().splitlines() if line.startswith("!")}
     for instruction, rest in _instructions():
