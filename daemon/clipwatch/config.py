@@ -10,6 +10,10 @@ import ipaddress
 import math
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlsplit
+
+SERVER_PORTS: Final = {"http": 6333, "https": 443, "grpc": 6334, "grpcs": 6334}
+"""By scheme, where `store.url` names no port: Qdrant's own; for https the usual one, since a proxy mostly ends TLS."""
 
 SECRET_KEYS: Final = frozenset({("store", "api_key"), ("http", "token")})
 
@@ -121,7 +125,10 @@ class ImageConfig:
 class StoreConfig:
     """Where the points live."""
 
-    url: str = _key("embedded:data/store", "embedded:DIRECTORY, or http(s)://host:6333, grpc(s)://host:6334")
+    url: str = _key(
+        "embedded:data/store",
+        "embedded:DIRECTORY, http(s)://host:port or grpc(s)://host:port; no port: http 6333, https 443, grpc(s) 6334.",
+    )
     embedded_listen: str = _key(
         "",
         '"127.0.0.1:6333": under `run` the embedded engine answers your own QdrantClient too (the part of the REST API '
@@ -244,6 +251,13 @@ def is_loopback(listen: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def server_address(url: str) -> str:
+    """The address of a server as it is dialled, with its port: no user, password, query or trailing slash."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}:{parts.port or SERVER_PORTS.get(parts.scheme)}{parts.path.rstrip('/')}"
 
 
 def is_server(url: str) -> bool:

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from clipwatch.clock import Moment
-from clipwatch.config import StoreConfig
+from clipwatch.config import StoreConfig, server_address
 from clipwatch.engine.process import Engine
 from clipwatch.records import Point, Vector, path_payload, point_uuid, uuid_text
-from clipwatch.store.connect import public_address, server_client, socket_client
+from clipwatch.store.connect import server_client, socket_client
 from clipwatch.store.qdrant import QdrantStore
 
 WIDTH = 8
@@ -127,7 +127,7 @@ def store_at(url: str, config: StoreConfig | None = None, *, api_key: str = "") 
     """The store at an http, https, grpc or grpcs address. Close it."""
     config = replace(config or store_config(), url=url)
     client = server_client(config, api_key=api_key)
-    return QdrantStore(client, config, kind="server", address=public_address(url), api_key=api_key)
+    return QdrantStore(client, config, kind="server", address=server_address(url), api_key=api_key)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from clipwatch.cli.asking import print_json
 from clipwatch.cli.assemble import Context, opened, quiet_libraries
-from clipwatch.config import StoreConfig
+from clipwatch.config import StoreConfig, server_address
 from clipwatch.config_file import api_key, check_places, check_store
 from clipwatch.errors import ConfigError
 from clipwatch.service.state import state_lock
@@ -66,7 +66,7 @@ def target_config(source: StoreConfig, url: str, collection: str | None, api_key
 
 def _place(store: StoreConfig) -> str:
     directory = store.url.removeprefix("embedded:")
-    return str(Path(directory).resolve()) if directory != store.url else store.url.rstrip("/")
+    return str(Path(directory).resolve()) if directory != store.url else server_address(store.url)
 
 
 def _copy(context: Context, target: StoreConfig) -> Copied:

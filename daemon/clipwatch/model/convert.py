@@ -24,6 +24,7 @@ from PIL import Image, UnidentifiedImageError
 from clipwatch.errors import ModelError
 from clipwatch.model.bundle import Bundle, KnownAnswer, TextFacts
 from clipwatch.model.encoder import unit_rows
+from clipwatch.model.hub import use_our_client
 from clipwatch.model.install import install, staging_folder
 from clipwatch.model.known_answer import MARGIN, rivals, square_pixels
 from clipwatch.model.photographs import photographs
@@ -78,6 +79,7 @@ def convert(
         raise ModelError(f"{directory / VISION} is already there.", hint="Move it away, or convert with --force.")
     torch, transformers = _extra("torch"), _extra("transformers")
     _extra("onnx")
+    use_our_client()
     say(f"Loading {source} …")
     model = _load(transformers, source)
     answers = photographs()

@@ -28,6 +28,7 @@ from clipwatch.config_example import toml_value
 from clipwatch.errors import ModelError, ModelUnavailable
 from clipwatch.model.bundle import Bundle, TextFacts, file_sha256
 from clipwatch.model.cards import CardFile, ModelCard
+from clipwatch.model.hub import use_our_client
 from clipwatch.model.install import install, installed, staging_folder
 from clipwatch.model.photographs import photographs
 
@@ -64,8 +65,8 @@ def fetch(
 
     Nothing is asked of the network where the model is already here and whole. *timeout_seconds* is for one
     answer of the hub, not for all. *endpoint* and *offline*: `HF_ENDPOINT`, `HF_HUB_OFFLINE` where None.
-    Raises `ModelError` with the cure, `LockHeld` where another fetch of this model is under way.
-    `ModelUnavailable`: there is no network, or the hub has trouble.
+    Raises `ModelError` with the cure, `ConfigError` for a proxy that cannot be used, `LockHeld` where another fetch
+    of this model is under way. `ModelUnavailable`: there is no network, or the hub has trouble.
     """
     endpoint = _endpoint(endpoint)
     target = directory / card.folder
@@ -82,6 +83,7 @@ def fetch(
             f"{card.title} is not here, and HF_HUB_OFFLINE forbids to fetch it.",
             hint="Unset HF_HUB_OFFLINE, or copy the folder from a machine that has it.",
         )
+    use_our_client()
     with _translated(card, endpoint), staging_folder(directory, f"fetch-{card.name}") as staging:
         revision, wanted = _look_up(card, endpoint, timeout_seconds)
         parts = {item.file.name: staging / f"{item.file.name}.{item.checksum[1][:16]}.part" for item in wanted}
@@ -114,9 +116,9 @@ def fetch_or_give_up(
 
     def work() -> None:
         try:
-            outcome.set_result(
-                fetch(card, directory, progress=tell, endpoint=endpoint, timeout_seconds=give_up_seconds)
-            )
+            # An answer has twice the time, so that the wait below, which also bounds the look-up of a name, ends first.
+            seconds = 2 * give_up_seconds
+            outcome.set_result(fetch(card, directory, progress=tell, endpoint=endpoint, timeout_seconds=seconds))
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             outcome.set_exception(error)
         begun.set()

@@ -8,17 +8,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import httpcore
 import httpx
 from httpcore._backends.sync import SyncStream
 from qdrant_client import QdrantClient
 
-from clipwatch.config import StoreConfig
+from clipwatch.config import StoreConfig, server_address
 from clipwatch.errors import ConfigError
+from clipwatch.network import Proxy, grpc_proxy_options, http_transport, is_this_machine, unusable
 
-_GRPC_OPTIONS: Final = {
+_GRPC_OPTIONS: Final[dict[str, Any]] = {
     # A channel that failed waits by itself before it dials again, up to two minutes by default: the retries
     # above would find a store long back and still be told "unavailable".
     "grpc.initial_reconnect_backoff_ms": 200,
@@ -26,32 +27,46 @@ _GRPC_OPTIONS: Final = {
     "grpc.max_reconnect_backoff_ms": 5000,
 }
 
-
-def public_address(url: str) -> str:
-    """*url* as it may be shown: no user, password or query."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+_LIMITS_HERE: Final = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+_LIMITS_ELSEWHERE: Final = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+"""As the client itself chooses them, where it is not given a transport."""
 
 
-def server_client(config: StoreConfig, *, api_key: str) -> QdrantClient:
-    """A client for `config.url`. Raises `ConfigError` where the certificate authority cannot be read."""
-    parts = urlsplit(config.url)
-    secure = parts.scheme in ("https", "grpcs")
-    arguments: dict[str, Any] = _common(config.timeout_seconds, api_key)
-    authority = _authority(config.tls_ca_file) if secure and config.tls_ca_file else None
-    if authority is not None:
-        arguments["verify"] = ssl.create_default_context(cadata=authority)
-    if parts.scheme in ("http", "https"):
-        return QdrantClient(url=public_address(config.url), **arguments)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    options: dict[str, Any] = dict(_GRPC_OPTIONS)
-    if authority is not None:
+def server_client(config: StoreConfig, *, api_key: str, proxy: Proxy | None = None) -> QdrantClient:
+    """A client for `config.url`, through *proxy* where one is given.
+
+    Raises `ConfigError` where the certificate authority cannot be read, or the environment's proxy or certificates
+    cannot be used.
+    """
+    url = server_address(config.url)
+    secure = urlsplit(url).scheme in ("https", "grpcs")
+    authority = _authority(config.tls_ca_file) if secure and config.tls_ca_file else ""
+    make = _rest_client if urlsplit(url).scheme in ("http", "https") else _grpc_client
+    try:
+        return make(url, authority, proxy, _common(config.timeout_seconds, api_key))
+    except (ValueError, TypeError, OSError, httpx.InvalidURL) as error:
+        raise unusable(proxy, url, str(error)) from error
+
+
+def _rest_client(url: str, authority: str, proxy: Proxy | None, arguments: dict[str, Any]) -> QdrantClient:
+    here = is_this_machine(urlsplit(url).hostname or "")
+    limits = _LIMITS_HERE if here else _LIMITS_ELSEWHERE
+    transport = http_transport(url, proxy, authority=authority, limits=limits)
+    return QdrantClient(url=url, transport=transport, **arguments)
+
+
+def _grpc_client(url: str, authority: str, proxy: Proxy | None, arguments: dict[str, Any]) -> QdrantClient:
+    scheme, place = url.replace("grpc", "http", 1).split("://")
+    host, _, port = place.partition("/")[0].rpartition(":")
+    options: dict[str, Any] = _GRPC_OPTIONS | grpc_proxy_options(url, proxy)
+    if authority:
         options["root_certificates"] = authority.encode()
     client = QdrantClient(
-        url=f"{'https' if secure else 'http'}://{host}",
-        grpc_port=parts.port or 6334,
+        url=f"{scheme}://{host}",
+        grpc_port=int(port),
         prefer_grpc=True,
         grpc_options=options,
+        transport=httpx.BaseTransport(),  # for REST, which is not spoken
         **arguments,
     )
     # The client makes its channels at first use without a lock; made here, no two threads can race for it.

@@ -43,11 +43,20 @@ class StoreConflict(StoreRejected):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Whom a call spoke to, for sentences; *secret* is cut out of whatever the other side says."""
+    """Whom a call spoke to, for sentences; *secret* is cut out of whatever the other side says.
+
+    *proxy*: what stands between, with the variable that names it; "" for nothing.
+    """
 
     address: str
     collection: str
     secret: str = ""
+    proxy: str = ""
+
+    @property
+    def where(self) -> str:
+        """The address, with the proxy on the way to it."""
+        return f"{self.address} (through the proxy {self.proxy})" if self.proxy else self.address
 
     def words(self, text: str) -> str:
         """Foreign text as one short printable line without the key."""
@@ -83,7 +92,7 @@ def translate(error: BaseException, operation: str, origin: Origin) -> Clipwatch
 def not_completed(status: object, origin: Origin) -> StoreUnavailable:
     """A write that was answered without having been done (`acknowledged`, `wait_timeout`)."""
     said = origin.words(str(getattr(status, "value", status)))
-    return StoreUnavailable(f"The store at {origin.address} has taken a write but not finished it ({said}).")
+    return StoreUnavailable(f"The store at {origin.where} has taken a write but not finished it ({said}).")
 
 
 def _by_source(source: Exception, origin: Origin) -> ClipwatchError:
@@ -93,7 +102,7 @@ def _by_source(source: Exception, origin: Origin) -> ClipwatchError:
         return _refused(origin, str(source))
     if isinstance(source, httpx.TransportError):
         reason = origin.words(str(source)) or type(source).__name__
-        return StoreUnavailable(f"The connection to the store at {origin.address} broke: {reason}.")
+        return StoreUnavailable(f"The connection to the store at {origin.where} broke: {reason}.")
     return _garbage(source, origin)
 
 
@@ -110,9 +119,9 @@ def _by_code(error: grpc.RpcError, operation: str, origin: Origin) -> ClipwatchE
 
 def _by_status(status: int, text: str, operation: str, origin: Origin, headers: httpx.Headers | None) -> ClipwatchError:
     words = (origin.words(text) or "no reason given").rstrip(".!")
-    said = f"The store at {origin.address} answered {status} to {operation}: {words}."
+    said = f"The store at {origin.where} answered {status} to {operation}: {words}."
     if status in (401, 403):
-        said = f"The store at {origin.address} does not let us in ({status}: {words})."
+        said = f"The store at {origin.where} does not let us in ({status}: {words})."
     judged = classify(status, text, call=operation, collection=origin.collection)
     match judged.actor:
         case Actor.TIME:
@@ -120,7 +129,7 @@ def _by_status(status: int, text: str, operation: str, origin: Origin, headers: 
         case Actor.RATE:
             return _rate_limited(origin, text, _retry_after(headers))
         case Actor.CREATOR:
-            return CollectionMissing(f"The collection {origin.collection} does not exist at {origin.address}.")
+            return CollectionMissing(f"The collection {origin.collection} does not exist at {origin.where}.")
         case Actor.RIVAL:
             return StoreConflict(said)
         case Actor.SENDER:
@@ -136,27 +145,29 @@ def _by_status(status: int, text: str, operation: str, origin: Origin, headers: 
 def _refused(origin: Origin, reason: str) -> StoreUnavailable:
     words = origin.words(reason) or "no answer"
     hint = "Check that it runs and that store.url is right."
+    if origin.proxy:
+        hint += " To dial it straight, name its host in no_proxy."
     if re.search("certificate|ssl|verification", reason, re.IGNORECASE):
         hint = "Check the certificate, and store.tls_ca_file for an authority of your own."
-    return StoreUnavailable(f"The store at {origin.address} cannot be reached: {words}.", hint=hint)
+    return StoreUnavailable(f"The store at {origin.where} cannot be reached: {words}.", hint=hint)
 
 
 def _timeout(origin: Origin) -> StoreUnavailable:
     return StoreUnavailable(
-        f"The store at {origin.address} did not answer in time.", hint="Raise store.timeout_seconds if it is only slow."
+        f"The store at {origin.where} did not answer in time.", hint="Raise store.timeout_seconds if it is only slow."
     )
 
 
 def _rate_limited(origin: Origin, text: str, asked_seconds: float | None) -> StoreBusy:
     words = origin.words(text) or "too many requests"
     asked = None if asked_seconds is None else min(max(asked_seconds, 0.0), RETRY_AFTER_CAP_SECONDS)
-    return StoreBusy(f"The store at {origin.address} asks us to wait: {words}.", retry_after_seconds=asked)
+    return StoreBusy(f"The store at {origin.where} asks us to wait: {words}.", retry_after_seconds=asked)
 
 
 def _garbage(error: BaseException, origin: Origin) -> StoreUnavailable:
     reason = origin.words(str(error)) or type(error).__name__
     return StoreUnavailable(
-        f"The store at {origin.address} gave an answer that makes no sense: {reason}.",
+        f"The store at {origin.where} gave an answer that makes no sense: {reason}.",
         hint="Check that store.url is the address of a Qdrant server, and what stands between.",
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipwatch.config import StoreConfig, is_server
+from clipwatch.config import StoreConfig, is_server, server_address
 
 if TYPE_CHECKING:
     from clipwatch.store.qdrant import QdrantStore
@@ -27,11 +28,16 @@ def open_store(
 
 
 def _server(config: StoreConfig, api_key: str) -> QdrantStore:
-    from clipwatch.store.connect import public_address, server_client
+    from clipwatch.network import proxy_for
+    from clipwatch.store.connect import server_client
     from clipwatch.store.qdrant import QdrantStore
 
-    client = server_client(config, api_key=api_key)
-    return QdrantStore(client, config, kind="server", address=public_address(config.url), api_key=api_key)
+    address = server_address(config.url)
+    proxy = proxy_for(address, os.environ)
+    client = server_client(config, api_key=api_key, proxy=proxy)
+    return QdrantStore(
+        client, config, kind="server", address=address, api_key=api_key, proxy=str(proxy) if proxy else ""
+    )
 
 
 def _embedded(

@@ -68,6 +68,7 @@ class QdrantStore:
         kind: str,
         address: str,
         api_key: str = "",
+        proxy: str = "",
         revive: Callable[[], object] | None = None,
         closing: Callable[[], None] | None = None,
     ) -> None:
@@ -75,7 +76,7 @@ class QdrantStore:
         self._config = config
         self._name = config.collection
         self._kind = kind
-        self._origin = Origin(address, config.collection, api_key)
+        self._origin = Origin(address, config.collection, api_key, proxy)
         self._revive = revive
         self._closing = closing
         self._width: int | None = None

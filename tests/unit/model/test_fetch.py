@@ -18,12 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from clipwatch.errors import LockHeld, ModelError
+from clipwatch.errors import ConfigError, LockHeld, ModelError
 from clipwatch.model.bundle import read_bundle
 from clipwatch.model.cards import CardFile, ModelCard
 from clipwatch.model.fetch import fetch, fetch_or_give_up, setting
 from clipwatch.model.photographs import photographs
 from support.hub_stand_in import COMMIT, HubStandIn, running_hub
+from support.proxy_stand_in import ProxyStandIn
 
 VISION, TEXT, TOKENIZER, PREPROCESSOR = (
     "onnx/vision_model.onnx",
@@ -408,6 +409,53 @@ def test_files_that_changed_on_the_hub_since_the_break_are_not_mixed(hub: HubSta
     hub.files[VISION] = bytes(reversed(FILES[VISION]))
     fetch(dataclasses.replace(loose), tmp_path, endpoint=hub.endpoint)
     assert (tmp_path / "little" / "vision_model.onnx").read_bytes() == hub.files[VISION]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"http_proxy": "http://127.0.0.1:1", "all_proxy": "socks5://127.0.0.1:1"},
+        {"http_proxy": "http://[", "no_proxy": "[::1],fe80::/10"},
+        {"SSL_CERT_FILE": "/nowhere.pem"},
+    ],
+    ids=str,
+)
+def test_a_hub_on_this_machine_is_reached_whatever_proxy_is_set(
+    hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    fetch(CARD, tmp_path, endpoint=hub.endpoint)
+    assert_whole(tmp_path / "little")
+
+
+def test_a_hub_elsewhere_is_reached_through_the_proxy(
+    hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    with ProxyStandIn(hub.port) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        fetch(CARD, tmp_path, endpoint="http://hub.invalid")
+        assert_whole(tmp_path / "little")
+        assert f"GET http://hub.invalid/someone/little/resolve/{COMMIT}/tokenizer.json" in proxy.asked
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("http://me:secret@127.0.0.1:1", r"through the proxy http://127\.0\.0\.1:1 \(from http_proxy\)"),
+        ("socks5://127.0.0.1:1", r"The proxy socks5://127\.0\.0\.1:1 \(from http_proxy\) cannot be used.*socksio"),
+        ("http://[", r"The proxy http://\[ \(from http_proxy\) cannot be used"),
+    ],
+)
+def test_a_proxy_in_the_way_of_the_hub_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, words: str
+) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("http_proxy", value)
+    with pytest.raises((ModelError, ConfigError), match=words) as refused:
+        fetch(CARD, tmp_path, endpoint="http://hub.invalid", timeout_seconds=5)
+    assert "secret" not in refused.value.sentence()
 
 
 def gives_up(directory: Path, endpoint: str) -> None:

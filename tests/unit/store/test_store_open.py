@@ -17,12 +17,11 @@ from hypothesis import strategies as st
 
 from clipwatch import config_file
 from clipwatch.clock import SystemClock
-from clipwatch.config import StoreConfig
+from clipwatch.config import StoreConfig, server_address
 from clipwatch.engine.process import Engine
 from clipwatch.errors import ConfigError, LockHeld, StoreUnavailable
 from clipwatch.mirror.ledger import Ledger
 from clipwatch.records import Signature
-from clipwatch.store.connect import public_address
 from clipwatch.store.open import open_store
 from clipwatch.store.payload import LEDGER_KEYS, PATH_KEYS, ledger_row, picture_facts, stored_ids, stored_path
 from clipwatch.store.retry import RetryingStore
@@ -114,8 +113,8 @@ def test_an_authority_that_cannot_be_read_is_named(tmp_path: Path, url: str, con
 
 
 def test_an_address_is_shown_without_its_secrets() -> None:
-    assert public_address("https://me:secret@host:6333/qdrant/?key=secret#x") == "https://host:6333/qdrant"
-    assert public_address("grpc://[::1]:6334") == "grpc://[::1]:6334"
+    assert server_address("https://me:secret@host:6333/qdrant/?key=secret#x") == "https://host:6333/qdrant"
+    assert server_address("grpc://[::1]:6334") == "grpc://[::1]:6334"
 
 
 def test_rows_are_read_from_whatever_lies_in_a_payload() -> None:

@@ -1,0 +1,78 @@
+"""Commands in an environment that programs of all kinds have left their variables in."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from support.commands import Home
+from support.proxy_stand_in import ProxyStandIn
+from support.stores import API_KEY, drop_collection, fresh_collection, shared_engine
+
+ODD = (
+    {"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"},
+    {"all_proxy": "socks5://127.0.0.1:1", "no_proxy": "localhost,127.0.0.1"},
+    {"http_proxy": "http://127.0.0.1:1", "no_proxy": "[::1]"},
+    {"http_proxy": "http://127.0.0.1:1", "NO_PROXY": "fe80::/10"},
+    {"HTTP_PROXY": "nonsense", "HTTPS_PROXY": "http://[", "no_proxy": "::,[,/"},
+    {"SSL_CERT_FILE": "/nowhere.pem", "REQUESTS_CA_BUNDLE": "/nowhere.pem", "SSL_CERT_DIR": "/nowhere"},
+)
+COMMANDS = (
+    ("sync",),
+    ("verify",),
+    ("search", "cat"),
+    ("status",),
+    ("check",),
+    ("export",),
+    ("confirm",),
+    ("forget", "nobody"),
+    ("migrate", "--to", "http://127.0.0.1:1"),
+    ("model", "fetch", "clip-vit-base-patch32"),
+)
+
+
+@pytest.fixture
+def on_a_server(home: Home) -> Iterator[Home]:
+    """Pictures, and a store on this machine that is spoken to over TCP; a hub that refuses."""
+    collection = fresh_collection()
+    home.add_samples("cat.jpg", "moon.png")
+    home.environment |= {
+        "CLIPWATCH_STORE__URL": f"http://{shared_engine().listen_address}",
+        "CLIPWATCH_STORE__API_KEY": API_KEY,
+        "CLIPWATCH_STORE__COLLECTION": collection,
+        "CLIPWATCH_WATCH__NAME": "images",
+        "HF_ENDPOINT": "http://127.0.0.1:1",
+    }
+    yield home
+    drop_collection(shared_engine().socket_path, collection)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("odd", range(len(ODD)))
+def test_a_store_on_this_machine_is_mirrored_to_whatever_is_set(on_a_server: Home, odd: int) -> None:
+    on_a_server.environment |= ODD[odd]
+    on_a_server.run("sync")
+    on_a_server.run("verify")
+    assert on_a_server.json("status")["points"] == 2
+
+
+@pytest.mark.slow
+def test_each_command_says_in_one_sentence_what_is_wrong_with_a_proxy(on_a_server: Home) -> None:
+    """Each with each would take minutes: every command once, with the values by turns. `Home.run` sees tracebacks."""
+    on_a_server.environment |= {"CLIPWATCH_STORE__URL": "http://store.invalid", "CLIPWATCH_STORE__TIMEOUT_SECONDS": "1"}
+    before = dict(on_a_server.environment)
+    for command, odd in zip(COMMANDS, itertools.cycle(ODD), strict=False):
+        on_a_server.environment = {**before, **odd}
+        done = on_a_server.run(*command, expect=None)
+        assert done.returncode in ((0, 1) if command == ("check",) else (1, 2, 3)), (command, done.stderr)
+
+
+def test_the_proxy_that_a_store_is_behind_is_named(on_a_server: Home) -> None:
+    on_a_server.environment |= {"CLIPWATCH_STORE__URL": "http://store.invalid", "CLIPWATCH_STORE__TIMEOUT_SECONDS": "1"}
+    with ProxyStandIn() as proxy:
+        on_a_server.environment["http_proxy"] = proxy.url
+        failed = on_a_server.run("export", expect=3)
+    assert f"http://store.invalid:6333 (through the proxy {proxy.url} (from http_proxy))" in failed.stderr
+    assert proxy.asked
