@@ -25,6 +25,7 @@ from clipwatch.store.rebuild import Rebuild, built_name
 from support import onnx_models
 from support.grpc_stand_in import GrpcStandIn
 from support.mirrors import Bench, FakeClock, assert_exact, fill, picture, put, tiny_encoder
+from support.small_disk import bind, unmount
 from support.stores import Told, fresh_collection, sample_point, shared_engine, unit
 
 WRITES = frozenset(
@@ -343,6 +344,28 @@ def test_confirm_without_a_daemon_vouches_for_no_rebuild_that_was_never_announce
     bench.stop()
     bench = rig.start(wide_encoder())
     assert bench.now.confirm(), "now it was announced"
+    bench.quiet()
+    assert not bench.now.doubt
+    rig.assert_shown(wide_encoder())
+
+
+def test_a_disk_that_is_not_mounted_keeps_the_old_collection_however_long(rig: Rig, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    fill(tmp_path / "disk", 2, first=50)
+    bind(tmp_path / "disk", rig.images / "usb")
+    try:
+        rig.run(tiny_encoder())
+    finally:
+        unmount(rig.images / "usb")
+    fill(rig.images, 1, first=60, below="usb/")
+    bench = rig.start(wide_encoder())
+    bench.quiet()
+    assert "nothing is mounted at usb of folder images, and 2 points would be lost" in bench.now.doubt
+    bench.clock.jump(2 * rig.limits.delete_hold_minutes * 60)
+    bench.look()
+    assert bench.now.doubt
+    assert rig.raw.count(rig.collection).count == PICTURES + 2
+    bench.now.confirm()
     bench.quiet()
     assert not bench.now.doubt
     rig.assert_shown(wide_encoder())

@@ -24,6 +24,13 @@ def small_disk(at: Path, megabytes: int) -> Iterator[Path]:
         unmount(at)
 
 
+def bind(source: Path, at: Path) -> None:
+    """Mount the directory *source* on *at* too, as a disk that can go and come back with what is on it."""
+    at.mkdir(parents=True, exist_ok=True)
+    if subprocess.run(["mount", "--bind", str(source), str(at)], capture_output=True, check=False).returncode != 0:
+        lacking("only root can mount")
+
+
 def unmount(at: Path) -> None:
     """Once nobody uses it: of a daemon that was killed, the engine still ends."""
     wait_until(lambda: subprocess.run(["umount", str(at)], capture_output=True, check=False).returncode == 0)

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -291,6 +291,7 @@ class Parts:
             text=self.text_rows,
             rejections=self._rejections,
             losses=self._context.losses,
+            mounts=self._mounts,
             front=front,
             check_owner=lambda folder: store.attempt("owner", partial(self.owners.check, folder)),
             before=OldAnswers(
@@ -309,6 +310,11 @@ class Parts:
 
         context = self._context
         return read_rejections(context.state / NOTEBOOK, folder, limits=limits_key(context.config))
+
+    def _mounts(self, folder: str) -> Collection[bytes]:
+        from clipwatch.mirror.notebook import read_mounts
+
+        return read_mounts(self._context.state / NOTEBOOK, folder)
 
     def _old_model(self, front: RetryingStore, refused: set[Folder]) -> tuple[VisionEncoder, Remembered] | None:
         def points_of(model: str) -> int:

@@ -31,7 +31,8 @@ class Listing:
 
     *directory* and all paths are below the folder. *ignored*: how many entries were passed over, by type (see
     `folder.ignored`). *not_regular*: image names that are neither files nor directories. *unreadable*, if not empty,
-    is why the directory was not seen whole: then nothing at or below it may be taken for gone.
+    is why the directory was not seen whole: then nothing at or below it may be taken for gone. *linked*: where followed
+    links in it lead to another file system, by its device one path of each.
     """
 
     directory: bytes
@@ -39,6 +40,7 @@ class Listing:
     ignored: Mapping[str, int] = field(default_factory=dict)
     unreadable: str = ""
     not_regular: tuple[bytes, ...] = ()
+    linked: Mapping[int, bytes] = field(default_factory=dict)
 
 
 class Absence(StrEnum):
@@ -88,6 +90,7 @@ class _Walk:
         self._directories: list[bytes] = []
         self._links: list[bytes] = []
         self._entered: set[tuple[int, int]] = set()
+        self._devices = {os.fstat(root).st_dev}
 
     def listings(self, below: bytes) -> Iterator[Listing]:
         self._directories.append(below)
@@ -175,6 +178,7 @@ class _Walk:
                 part.ignored[DIRECTORY] += 1
             elif followed:
                 heapq.heappush(self._links, path)
+                self._note_device(path, entry.stat(), part)
             else:
                 self._directories.append(path)
         elif self._rules.ignores_file(path, name):
@@ -187,25 +191,32 @@ class _Walk:
             status = entry.stat(follow_symlinks=followed)
             if is_regular(status):
                 part.files.add(path, status)
+                self._note_device(path, status, part)
             else:
                 part.not_regular.append(path)
+
+    def _note_device(self, path: bytes, status: os.stat_result, part: _Part) -> None:
+        if self._follow and status.st_dev not in self._devices:
+            self._devices.add(status.st_dev)
+            part.linked[status.st_dev] = path
 
 
 class _Part:
     """A listing being made."""
 
-    __slots__ = ("directory", "files", "ignored", "not_regular", "prefix", "unreadable")
+    __slots__ = ("directory", "files", "ignored", "linked", "not_regular", "prefix", "unreadable")
 
     def __init__(self, directory: bytes) -> None:
         self.directory = directory
         self.prefix = directory + b"/" if directory else b""
         self.files = Files()
         self.not_regular: list[bytes] = []
+        self.linked: dict[int, bytes] = {}
         self.ignored: Counter[str] = Counter()
         self.unreadable = ""
 
     def listing(self) -> Listing:
-        return Listing(self.directory, self.files, self.ignored, self.unreadable, tuple(self.not_regular))
+        return Listing(self.directory, self.files, self.ignored, self.unreadable, tuple(self.not_regular), self.linked)
 
 
 def look(root: Root, rules: FileRules, path: bytes, follow_symlinks: bool) -> FileStat | Absence:

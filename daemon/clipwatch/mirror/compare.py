@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from clipwatch.config import WatchConfig
 from clipwatch.errors import CollectionMissing
 from clipwatch.folder.files import Files
+from clipwatch.folder.mounts import unmounted
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
 from clipwatch.folder.scan import walk
 from clipwatch.mirror.ledger import Ledger
+from clipwatch.mirror.mounts import sentence
 from clipwatch.mirror.plan import Verdict, cut_to_first, reason_for
 from clipwatch.mirror.unmet import is_below, judge
 from clipwatch.records import FileStat, Reason, path_text, point_uuid, uuid_text
@@ -41,6 +45,8 @@ class Difference:
     """Directories that were not seen whole, and why: a pass keeps the points below them."""
     unreachable: list[bytes] = field(default_factory=list)
     """Other paths that keep their point because nobody can tell what is there."""
+    away: dict[bytes, bytes] = field(default_factory=dict)
+    """Those of *extra* that a pass keeps until something is mounted again: id to where."""
 
     def take(self, files: Files) -> None:
         """Compare *files* with the ledger."""
@@ -54,16 +60,27 @@ class Difference:
 
     def undone(self) -> list[str]:
         """Sentences about what could not be compared."""
-        return [
+        unread = [
             f"Directory {path_text(directory) or '.'} of folder {self.watch.name} could not be read: {reason}."
             for directory, reason in self.unreadable.items()
         ]
+        held = sentence(Counter(self.away.values()))
+        told = f"{len(self.away)} deletes in folder {self.watch.name} are held ({held})."
+        return [*unread, told] if held else unread
 
 
 def compare_folder(
-    root: Root, watch: WatchConfig, store: Store, model: str, *, rules_changed: bool = False
+    root: Root,
+    watch: WatchConfig,
+    store: Store,
+    model: str,
+    *,
+    mounts: Collection[bytes] = (),
+    rules_changed: bool = False,
 ) -> Difference:
-    """One complete look and one complete read. *root* is open. *rules_changed*: see `unmet.judge`.
+    """One complete look and one complete read. *root* is open. *mounts*: the mount points seen in the folder.
+
+    *rules_changed*: see `unmet.judge`.
 
     Raises `FolderUnavailable`.
     """
@@ -77,29 +94,48 @@ def compare_folder(
         difference.take(files)
     unseen = difference.ledger.unseen()
     for start in range(0, len(unseen), PATHS_PER_READ):
-        _judge_unseen(root, difference, store, unseen[start : start + PATHS_PER_READ], rules_changed=rules_changed)
+        part = unseen[start : start + PATHS_PER_READ]
+        _judge_unseen(root, difference, store, part, mounts, rules_changed=rules_changed)
     root.check()
     return difference
 
 
 def _judge_unseen(
-    root: Root, difference: Difference, store: Store, points: Sequence[bytes], *, rules_changed: bool
+    root: Root,
+    difference: Difference,
+    store: Store,
+    points: Sequence[bytes],
+    mounts: Collection[bytes],
+    *,
+    rules_changed: bool,
 ) -> None:
-    watch, rules = difference.watch, FileRules.from_config(difference.watch)
+    watch = difference.watch
     paths = store.paths([uuid_text(point) for point in points])
-    back: list[tuple[bytes, FileStat]] = []
+    own: list[bytes | None] = []
     for point in points:
         path = paths.get(uuid_text(point))
-        own = path if path is not None and point_uuid(watch.name, path) == point else None
-        verdict, found, excluded = judge(root, rules, watch, own, difference.unreadable, rules_changed=rules_changed)
-        if own is None or verdict is Verdict.DELETE:
-            difference.extra[point] = path
-            if excluded:
+        own.append(path if path is not None and point_uuid(watch.name, path) == point else None)
+    verdicts = judge(
+        root,
+        FileRules.from_config(watch),
+        watch,
+        own,
+        unreadable=difference.unreadable,
+        unmounted=partial(unmounted, root.path, mounts, follow_symlinks=watch.follow_symlinks),
+        rules_changed=rules_changed,
+    )
+    back: list[tuple[bytes, FileStat]] = []
+    for point, path, judged in zip(points, own, verdicts, strict=True):
+        if path is None or judged.verdict is not Verdict.KEEP:
+            difference.extra[point] = paths.get(uuid_text(point))
+            if judged.excluded:
                 difference.excluded.add(point)
-        elif isinstance(found, FileStat):
-            back.append((own, found))
-        elif not is_below(own, difference.unreadable):
-            difference.unreachable.append(own)
+            if judged.verdict is Verdict.WAIT:
+                difference.away[point] = judged.mount
+        elif isinstance(judged.found, FileStat):
+            back.append((path, judged.found))
+        elif not is_below(path, difference.unreadable):
+            difference.unreachable.append(path)
     difference.take(Files(back))
 
 

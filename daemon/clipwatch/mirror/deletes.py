@@ -65,6 +65,8 @@ class Deletes:
         self.holding = holding
         self._content_points = content_points
         self.gone: dict[bytes, Gone] = {}
+        self.away: dict[bytes, bytes] = {}
+        """Points that are kept until something is mounted again: by id, where."""
         self.busy = False
         """A delete is on its way; its answer decides what is gone next."""
         self._known: dict[bytes, Known | None] = {}
@@ -80,23 +82,25 @@ class Deletes:
 
     @property
     def held(self) -> int:
-        """Deletes that wait for a later scan or `confirm`."""
-        return len(self.gone) if self.hold else 0
-
-    @property
-    def hold_text(self) -> str:
-        """The hold's reason and end, for people."""
-        return self.holding.text
+        """Deletes that wait for a later scan, a disk or `confirm`."""
+        return len(self.away) + (len(self.gone) if self.hold else 0)
 
     def add(self, gone: Gone, points: int | None = None) -> None:
         """One more, of *points*; None: a look missed it."""
+        self.away.pop(gone.id, None)
         if self.gone.get(gone.id) != gone:
             self.holding.is_missed(points)
             self._changes += 1
             self.gone[gone.id] = gone
 
+    def set_aside(self, point: bytes, mount: bytes) -> None:
+        """Its file lies below *mount*, where nothing is mounted now: it is not gone."""
+        self.back(point)
+        self.away[point] = mount
+
     def back(self, point: bytes) -> None:
         """Its file is there after all."""
+        self.away.pop(point, None)
         if self.gone.pop(point, None) is not None:
             self._changes += 1
             self._known.pop(point, None)
@@ -105,6 +109,7 @@ class Deletes:
         """Forget every suspicion; a new look will find what is left of them."""
         self._judged = None
         self.gone.clear()
+        self.away.clear()
         self._known.clear()
 
     def look_ended(self) -> None:
@@ -143,7 +148,7 @@ class Deletes:
         if self._is_out_of_date(ledger, on_the_way, complete):
             kinds = self._sort(ledger, on_the_way)
             losses = Losses(
-                points=len(ledger) - len(kinds.renamed),
+                points=len(ledger) - len(self.away) - len(kinds.renamed),
                 lost=len(kinds.lost),
                 absent=sum(not gone.rejected for gone in kinds.lost),
                 excluded=sum(gone.excluded for gone in kinds.lost),
@@ -199,7 +204,9 @@ class Deletes:
 
     def _is_everything(self, ledger: Ledger) -> bool:
         """Whether no file is left of those that there were before."""
-        before = len(ledger) if self.holding.points_before is None else self.holding.points_before
+        before = len(ledger) - len(self.away)
+        if self.holding.points_before is not None:
+            before = min(before, self.holding.points_before)
         return len(self.gone) >= before and sum(not gone.rejected for gone in self.gone.values()) >= before
 
     def _known_of(self, ledger: Ledger, point: bytes) -> Known | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from clipwatch.folder.rules import rules_digest
 from clipwatch.mirror.compare import Difference, compare_folder
 from clipwatch.mirror.known_files import still_there
 from clipwatch.mirror.ledger import content_key
-from clipwatch.mirror.losses import Decision, Losses, Now, is_missed, judge, scan_begins, scan_ends
+from clipwatch.mirror.losses import Decision, HoldReason, Losses, Now, is_missed, judge, scan_begins, scan_ends
 from clipwatch.mirror.notebook import NotedLosses, Rejection
 from clipwatch.mirror.plan import KEEPS_ITS_POINT, may_have_healed
 from clipwatch.records import Candidate, FileStat, OpenedFile, Reason, path_text, uuid_text
@@ -34,13 +34,13 @@ def plan_folder(
     model: str,
     rejections: Callable[[str], Mapping[bytes, Rejection]],
     losses: Callable[[str], NotedLosses],
+    mounts: Callable[[str], Collection[bytes]],
     now: Now,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """`{"action": "embed" | "reuse" | "delete", "reason", "folder", "path", "held"?}`, and what could not be looked at.
 
     A new file as large as one that is gone is read, to tell a rename; copies show as new: only reading every new
-    file would tell. *rejections* and *losses*: what the
-    notebook says of the folder.
+    file would tell. *rejections*, *losses* and *mounts*: what the notebook says of the folder.
     """
     root = Root(watch)
     try:
@@ -48,7 +48,7 @@ def plan_folder(
         look = _Look(root, watch, config.limits.file_bytes, now.at)
         noted = losses(watch.name)
         changed = noted.rules not in ("", rules_digest(watch))
-        difference = compare_folder(root, watch, store, model, rules_changed=changed)
+        difference = compare_folder(root, watch, store, model, mounts=mounts(watch.name), rules_changed=changed)
         known = rejections(watch.name) if difference.files else {}
         rejected = {path for path, stat in difference.files.items() if look.is_still_rejected(path, stat, known)}
         renamed, came = _renames(look, difference, rejected)
@@ -68,7 +68,7 @@ def plan_folder(
             plan.append(action("embed", difference.reasons[path], path))
         elif difference.reasons[path] is not Reason.NEW and known[path].reason not in KEEPS_ITS_POINT:
             dropped.append(path)
-    lost = difference.extra.keys() - renamed
+    lost = difference.extra.keys() - renamed - difference.away.keys()
     reason = _hold_reason(
         difference,
         lost=len(lost),
@@ -83,9 +83,12 @@ def plan_folder(
     plan += [action("delete", Reason.CHANGED, path, **doubt) for path in dropped]
     for point, gone in sorted(difference.extra.items(), key=lambda item: item[1] or b""):
         told = gone if gone is not None else uuid_text(point)
-        plan.append(
-            action("delete", Reason.RENAMED, told) if point in renamed else action("delete", Reason.GONE, told, **doubt)
-        )
+        if point in renamed:
+            plan.append(action("delete", Reason.RENAMED, told))
+        elif point in difference.away:
+            plan.append(action("delete", Reason.GONE, told, held=str(HoldReason.UNMOUNTED)))
+        else:
+            plan.append(action("delete", Reason.GONE, told, **doubt))
     return plan, difference.undone()
 
 
@@ -101,7 +104,7 @@ def _hold_reason(
     limits: LimitsConfig,
 ) -> str:
     """Why a scan that began now would hold the losses; "" where it would carry them out."""
-    points = len(difference.ledger)
+    points = len(difference.ledger) - len(difference.away)
     state = is_missed(scan_begins(noted.state, points), None) if lost or renamed else noted.state
     kept = still_there(noted.known_files, difference.files.get)
     found = Losses(
@@ -120,7 +123,8 @@ def _hold_reason(
 def _renames(look: _Look, difference: Difference, rejected: set[bytes]) -> tuple[set[bytes], set[bytes]]:
     """Points that are gone and whose content lives on, and the new files it lives on in."""
     ledger = difference.ledger
-    known = {point: row for point in difference.extra if (row := ledger.get(point)) is not None and row.model == 0}
+    going = difference.extra.keys() - difference.away.keys()
+    known = {point: row for point in going if (row := ledger.get(point)) is not None and row.model == 0}
     leaving = Counter(row.content for row in known.values())
     sizes = {row.size for row in known.values()}
     contents = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from clipwatch.mirror.deletes import Deletes, Gone
 from clipwatch.mirror.holds import Holding, Kind
 from clipwatch.mirror.known_files import KnownFiles, still_there
 from clipwatch.mirror.ledger import Ledger
+from clipwatch.mirror.mounts import Mounts, sentence
 from clipwatch.mirror.notebook import Notebook, Rejection
 from clipwatch.mirror.pending import OnTheWay, Pending
 from clipwatch.mirror.pipeline import Rejected, Stored
@@ -69,6 +70,8 @@ class LookCounts:
     differing: int = 0
     unseen: int = 0
     unreadable: dict[bytes, str] = field(default_factory=dict)
+    linked: dict[int, bytes] = field(default_factory=dict)
+    """Where followed links lead to another file system: by device, one path of each."""
 
 
 class FolderMirror:
@@ -103,6 +106,7 @@ class FolderMirror:
             logger=logger,
         )
         self._known = KnownFiles(watch.name, notebook)
+        self.mounts = Mounts(watch, self.root.path, notebook=notebook, logger=logger)
         self._trees = Trees(self.root, self.rules, share=LOOK_SHARE, clock=clock)
         self._rejections = Rejections(watch.name, notebook=notebook, clock=clock, logger=logger)
         self.rejected: Mapping[bytes, Rejection] = self._rejections.by_path
@@ -373,6 +377,7 @@ class FolderMirror:
             self._abandon()
             return
         self.ledger.begin_look()
+        self.mounts.look_begins()
         self.pending.settle(self._settle_seconds())
         if not self.watch.max_images:
             # They have no point that could be missed yet, and what moved a directory left no mark on the files in it.
@@ -387,6 +392,7 @@ class FolderMirror:
         if not self.check_root():
             self._abandon()
             return
+        self.mounts.note(counts.linked.values())
         self._forget_unmet(rejected, aside, met)
         self.unproven = self.ledger.unseen()
         counts.unseen = len(self.unproven)
@@ -442,6 +448,7 @@ class FolderMirror:
 
     def _accounted(self) -> None:
         self.looks = self.looks_started
+        self.mounts.tell(self.deletes.away)
         self.deletes.look_ended()
         for holding in self.holdings:
             holding.scan_ends(self.scan_began)
@@ -465,6 +472,7 @@ class FolderMirror:
 
     def _note(self, listing: Listing, counts: LookCounts, met: set[bytes]) -> None:
         add_types(counts.ignored, listing.ignored)
+        counts.linked |= listing.linked
         if listing.unreadable:
             counts.unreadable[listing.directory] = listing.unreadable
         for path in listing.not_regular:
@@ -476,7 +484,7 @@ class FolderMirror:
         assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
         now, seconds = self._clock.monotonic(), self._clock.now().timestamp()
         comparison = self.ledger.compare(files)
-        if self.deletes.gone:
+        if self.deletes.gone or self.deletes.away:
             for point in comparison.ids:
                 self.deletes.back(point)
         for index in comparison.differing:
@@ -496,19 +504,30 @@ class FolderMirror:
         """The store told the *paths* of unmet *ids*: decide about each."""
         unproven = set(ids)
         self.unproven = [point for point in self.unproven if point not in unproven]
+        missing = []
         for point in ids:
             path = paths.get(point)
-            if path is not None and point_uuid(self.name, path) != point:
-                path = None
-            judged = self._judged(path)
+            missing.append(Gone(point, path if path is not None and point_uuid(self.name, path) == point else None))
+        for gone, judged in zip(missing, self._judge([gone.path for gone in missing]), strict=True):
             if judged.verdict is Verdict.DELETE:
-                self.deletes.add(Gone(point, path, excluded=judged.excluded))
+                self.deletes.add(replace(gone, excluded=judged.excluded))
+            elif judged.verdict is Verdict.WAIT:
+                self.deletes.set_aside(gone.id, judged.mount)
+            else:
+                self.deletes.away.pop(gone.id, None)
         if not self.unproven:
             self._accounted()
 
-    def _judged(self, path: bytes | None) -> Judged:
-        unreadable, changed = self.counts.unreadable, self._rules_changed
-        return judge(self.root, self.rules, self.watch, path, unreadable, rules_changed=changed)
+    def _judge(self, paths: Sequence[bytes | None]) -> list[Judged]:
+        return judge(
+            self.root,
+            self.rules,
+            self.watch,
+            paths,
+            unreadable=self.counts.unreadable,
+            unmounted=self.mounts.gone,
+            rules_changed=self._rules_changed,
+        )
 
     # -- single paths ------------------------------------------------------------------------------------
 
@@ -536,8 +555,13 @@ class FolderMirror:
             if path in self.in_hand:
                 self._look_after.add(path)
             self._rejections.forget(path)
-            if self.ledger.get(point) is not None and self.check_root():
+            if self.ledger.get(point) is None or not self.check_root():
+                return
+            mount = self.mounts.gone().over(path)
+            if mount is None:
                 self.deletes.add(Gone(point, path, witnessed=removed), len(self.ledger))
+            else:
+                self.deletes.set_aside(point, mount)
 
     def _differs(self, path: bytes, stat: FileStat, now: float, *, fresh: bool) -> None:
         if path in self.aside:
@@ -697,16 +721,14 @@ class FolderMirror:
         if not self.check_root():
             return []
         proven: list[Gone] = []
-        for item in gone:
-            if item.path is None or self._still_gone(item, item.path):
+        for item, judged in zip(gone, self._judge([item.path for item in gone]), strict=True):
+            is_gone = item.path in self.rejected if item.rejected else judged.verdict is Verdict.DELETE
+            if is_gone or item.path is None:
                 proven.append(item)
             else:
                 self.deletes.back(item.id)
                 self.look_at(item.path, now)
         return proven
-
-    def _still_gone(self, item: Gone, path: bytes) -> bool:
-        return path in self.rejected if item.rejected else self._judged(path).verdict is Verdict.DELETE
 
     def forget_points(self, gone: Sequence[Gone], lost: int, now: float) -> None:
         """The store deleted them; a file that came back while it did is looked at again."""
@@ -742,7 +764,8 @@ class FolderMirror:
             path not in self.rejected and not self._has_point(path)
             for path in (*self.in_hand, *self.pending, *self.aside)
         )
-        return len(self.ledger) - len(self.deletes.gone) + unpointed + self.rejected_images
+        there = len(self.ledger) - len(self.deletes.gone) - len(self.deletes.away)
+        return there + unpointed + self.rejected_images
 
     @property
     def aside_text(self) -> str:
@@ -758,7 +781,31 @@ class FolderMirror:
 
     def _has_point(self, path: bytes) -> bool:
         point = point_uuid(self.name, path)
-        return self.ledger is not None and self.ledger.get(point) is not None and point not in self.deletes.gone
+        if self.ledger is None or point in self.deletes.gone or point in self.deletes.away:
+            return False
+        return self.ledger.get(point) is not None
+
+    # -- what is held ------------------------------------------------------------------------------------------
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether deletes wait for a later scan, for a disk, or for a person."""
+        return self.deletes.hold is not None or bool(self.mounts.waiting)
+
+    @property
+    def hold_text(self) -> str:
+        """What the deletes that are held wait for, for people."""
+        return "; ".join(text for text in (self.deletes.holding.text, sentence(self.mounts.waiting)) if text)
+
+    def confirm(self) -> bool:
+        """A person says that what is held is really gone: as much as was told, and no more. Whether anything was."""
+        held = [holding for holding in self.holdings if holding.hold is not None]
+        was_held = bool(held or self.mounts.waiting)
+        for holding in held:
+            holding.confirm()
+        if away := self.mounts.give_up():
+            self.deletes.holding.vouch(away)
+        return was_held
 
     def close(self) -> None:
         """Let go of the folder and its lock; what is in hand goes on."""

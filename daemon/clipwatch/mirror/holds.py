@@ -14,6 +14,7 @@ from clipwatch.mirror.losses import Decision, Hold, HoldReason, HoldState, Losse
 from clipwatch.mirror.notebook import Notebook
 
 _RULES: Final = "extensions, ignore or another rule of the folder no longer lets these files in"
+UNTIL_MOUNTED: Final = "until something is mounted there again, or `clipwatch confirm`"
 
 
 class Kind(StrEnum):
@@ -61,8 +62,10 @@ class Holding:
     def text(self) -> str:
         """The hold's reason and end, for people; "" where there is none."""
         left = self._seconds_left
-        if self.hold is None or left is None:
+        if self.hold is None:
             return ""
+        if left is None:
+            return f"{self.hold.reason}; {UNTIL_MOUNTED}"
         ends = datetime.fromtimestamp(self._clock.now().timestamp() + left, UTC)
         why = f"{self.hold.reason}: {_RULES}" if self._is_by_rules else self.hold.reason
         return f"{why}; until a scan after {rfc3339(ends)} agrees, or `clipwatch confirm`"
@@ -70,6 +73,8 @@ class Holding:
     @property
     def hint(self) -> str:
         """What ends a hold, for the log."""
+        if self.hold is not None and not self.hold.ends:
+            return f"They are kept {UNTIL_MOUNTED}."
         return (f"{_RULES.capitalize()}. " if self._is_by_rules else "") + (
             f"They are carried out when a scan {self._limits.delete_hold_minutes:g} minutes from now agrees, "
             "or by `clipwatch confirm`."
@@ -81,7 +86,7 @@ class Holding:
 
     @property
     def _seconds_left(self) -> float | None:
-        if self.hold is None:
+        if self.hold is None or not self.hold.ends:
             return None
         return max(0.0, losses.hold_seconds(self._limits) - self.hold.age(self._clock.moment()))
 
@@ -115,6 +120,10 @@ class Holding:
     def confirm(self) -> None:
         """A person says that what is held is really gone."""
         self._set(losses.is_confirmed(self._state))
+
+    def vouch(self, points: int) -> None:
+        """A person says so of *points* more, which were told and not held here."""
+        self._set(losses.is_vouched_for(self._state, points))
 
     def nothing_is_missing(self) -> None:
         """A complete scan misses nothing."""

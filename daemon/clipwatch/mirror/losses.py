@@ -32,6 +32,8 @@ class HoldReason(StrEnum):
     """The folder's rules, such as `extensions` and `ignore`, no longer let in what has these points."""
     UNREADABLE = "unreadable"
     """Rebuild: some files or directories cannot be read, and the new collection lacks their points."""
+    UNMOUNTED = "unmounted"
+    """Nothing is mounted any more where these files were. It lasts until something is, or until a person confirms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,11 @@ class Hold:
     noted: Moment = field(compare=False)
     noted_at: float = field(compare=False)
     """*noted* by the wall clock, in seconds since the epoch."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether a scan after the hold time ends it."""
+        return self.reason != HoldReason.UNMOUNTED
 
     def age(self, now: Moment) -> float:
         """Seconds that the hold has lasted for certain."""
@@ -121,6 +128,8 @@ class Losses:
     """Files without a point that were known before any loss and are still there."""
     unreadable: int = 0
     """Rebuild: of *lost*, those whose file or directory cannot be read."""
+    unmounted: int = 0
+    """Rebuild: of *lost*, those below a mount point at which nothing is mounted now."""
     lost_lately: int = 0
     """Deleted within the hold time, renames left out."""
     complete: bool = True
@@ -177,6 +186,8 @@ def reason_to_hold(losses: Losses, points: int, limits: LimitsConfig) -> HoldRea
     """
     if losses.lost + losses.waiting == 0:
         return None
+    if losses.unmounted:
+        return HoldReason.UNMOUNTED
     if losses.unreadable:
         return HoldReason.UNREADABLE
     reason = _reason_by_numbers(losses, points, limits)
@@ -214,8 +225,10 @@ def _is_certain(state: HoldState, losses: Losses) -> bool:
 
 
 def _has_grown(hold: Hold, reason: HoldReason | None, losses: Losses, limits: LimitsConfig) -> bool:
-    """Whether so much of the rest has gone since the hold began that it would be held by itself: it starts anew."""
+    """Whether the hold starts anew: for another reason, or since so much of the rest has gone that it would be held."""
     if reason is HoldReason.EVERYTHING_GONE and hold.reason != HoldReason.EVERYTHING_GONE:
+        return True
+    if (reason is HoldReason.UNMOUNTED) == hold.ends:
         return True
     return _is_unusual(losses.lost - hold.points, losses.points - hold.points, limits.delete_fraction)
 
@@ -255,7 +268,8 @@ def scan_begins(state: HoldState, points: int) -> HoldState:
 def scan_ends(state: HoldState, began: Moment, limits: LimitsConfig) -> HoldState:
     """A complete scan that began at *began* is accounted for: one that began after the hold time confirms the hold."""
     state = replace(state, points_at_scan=None)
-    agrees = state.confirmed is None and state.hold is not None and state.hold.age(began) >= hold_seconds(limits)
+    hold = state.hold
+    agrees = state.confirmed is None and hold is not None and hold.ends and hold.age(began) >= hold_seconds(limits)
     return is_confirmed(state) if agrees else state
 
 
@@ -283,3 +297,8 @@ def is_confirmed(state: HoldState) -> HoldState:
     if state.hold is None:
         return state
     return replace(state, confirmed=max(state.hold.points, state.hold.told))
+
+
+def is_vouched_for(state: HoldState, points: int) -> HoldState:
+    """A person says that *points* more are really gone, which were told and not held here."""
+    return replace(state, confirmed=(state.confirmed or 0) + points)

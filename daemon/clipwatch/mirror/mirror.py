@@ -93,7 +93,7 @@ class Mirror:
         self.stopping = False
         self.on_folder: Callable[[FolderMirror], None] = lambda _: None
         """Called when a folder is there, before it is looked at: the moment to arm a watch."""
-        self.on_exact: Callable[[], None] = lambda: None
+        self.on_exact: Callable[[], None] = self.forget_unused_mounts
         """Called once after each round of looks, when every folder is there and nothing is left to do."""
         self.doubt = ""
         """Rebuild: why the finished new collection has not replaced the old one yet."""
@@ -616,6 +616,11 @@ class Mirror:
             self._exact_looks = looks
             self.on_exact()
 
+    def forget_unused_mounts(self) -> None:
+        """For when the collection that is written to is the only one: see `Mounts.forget_unused`."""
+        for folder in self.folders.values():
+            folder.mounts.forget_unused()
+
     def ask_store(self, call: Callable[[], T], then: Callable[[T], None]) -> None:
         """Have *call* made where all writes are; *then* hears its answer here, unless the store has none.
 
@@ -641,10 +646,8 @@ class Mirror:
         """
         wanted = {}
         for name, folder in self.folders.items():
-            for holding in folder.holdings:
-                if holding.hold is not None:
-                    holding.confirm()
-                    wanted[name] = folder.ask_look("confirmed", urgent=True)
+            if folder.confirm():
+                wanted[name] = folder.ask_look("confirmed", urgent=True)
         return wanted
 
     # -- other settings ------------------------------------------------------------------------------------------

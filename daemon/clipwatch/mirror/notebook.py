@@ -1,7 +1,7 @@
-"""What is worth remembering and may be lost: rejections, suspects, holds, recent deletes, and that a run is under way.
+"""What is worth remembering and may be lost: rejections, suspects, holds, recent deletes, mount points, the last run.
 
-One small SQLite file in the state directory. Losing it costs a second look at bad files or a longer
-hold, never correctness; so every trouble with it (a full disk, a torn file) is told once and survived.
+One small SQLite file in the state directory. Losing it costs a second look at bad files, a longer hold, or the
+knowledge that a disk is missing; every trouble with it (a full disk, a torn file) is told once and survived.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS hold_state (
 CREATE TABLE IF NOT EXISTS deleted (folder TEXT, at REAL, boot TEXT, seconds REAL, points INTEGER);
 CREATE TABLE IF NOT EXISTS rules (folder TEXT PRIMARY KEY, digest TEXT);
 CREATE TABLE IF NOT EXISTS known (folder TEXT, path BLOB, signature BLOB, PRIMARY KEY (folder, path)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS mount (folder TEXT, path BLOB, points INTEGER, PRIMARY KEY (folder, path)) WITHOUT ROWID;
 DROP TABLE IF EXISTS suspect;
 CREATE TABLE IF NOT EXISTS suspected (
     folder TEXT, path BLOB, signature BLOB, limits TEXT, in_hand INTEGER, deaths INTEGER, boot TEXT, seconds REAL,
@@ -213,6 +214,24 @@ class Notebook:
             rows = [(folder, path, signature) for path, signature in files.items()]
             self._connection.executemany("INSERT INTO known VALUES (?, ?, ?)", rows)
 
+    # -- mount points ------------------------------------------------------------------------------------
+
+    def mounts(self, folder: str) -> dict[bytes, int]:
+        """The mount points seen in this folder, each with how many points wait for it to be mounted again."""
+        with self._noting():
+            return _mounts(self._connection, folder)
+        return {}
+
+    def note_mount(self, folder: str, path: bytes, points: int) -> None:
+        """Note a mount point, and how many points wait for it."""
+        with self._noting():
+            self._connection.execute("INSERT OR REPLACE INTO mount VALUES (?, ?, ?)", (folder, path, points))
+
+    def forget_mount(self, folder: str, path: bytes) -> None:
+        """Nothing waits for it any more."""
+        with self._noting():
+            self._connection.execute("DELETE FROM mount WHERE folder = ? AND path = ?", (folder, path))
+
     # -- how the last run ended, and what was in hand ---------------------------------------------------------
 
     def begin_run(self, run: RunRecord) -> RunRecord | None:
@@ -336,6 +355,15 @@ def _rules(connection: sqlite3.Connection, folder: str) -> str:
     return str(row[0]) if row else ""
 
 
+def read_mounts(file: Path, folder: str) -> dict[bytes, int]:
+    """What `Notebook.mounts` says, read from *file* and changing nothing; nothing where it cannot be read."""
+    try:
+        with contextlib.closing(_read_only(file)) as connection:
+            return _mounts(connection, folder)
+    except sqlite3.Error:
+        return {}
+
+
 def _read_only(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
 
@@ -348,6 +376,11 @@ def _hold_state(connection: sqlite3.Connection, folder: str, kind: str) -> HoldS
     before, at_scan, since, reason, points, told, waited, boot, seconds, at = row[2:]
     hold = None if since is None else Hold(since, reason, points, told, waited, Moment(boot, seconds), at)
     return HoldState(hold, before, at_scan)
+
+
+def _mounts(connection: sqlite3.Connection, folder: str) -> dict[bytes, int]:
+    rows = connection.execute("SELECT path, points FROM mount WHERE folder = ?", (folder,))
+    return {bytes(path): int(points) for path, points in rows}
 
 
 def _rejections(connection: sqlite3.Connection, folder: str, limits: str) -> list[Rejection]:

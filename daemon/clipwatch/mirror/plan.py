@@ -45,6 +45,8 @@ class Verdict(StrEnum):
 
     DELETE = "delete"
     KEEP = "keep"
+    WAIT = "wait"
+    """Kept, and told: it lies below a mount point at which nothing is mounted now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +55,24 @@ class Unmet:
 
     *path*: as its payload says, None where that is not ours or the id is not the path's.
     *admitted*: whether the rules still let such a path be an image. *absent*: the file system said "no such file".
-    *unreadable_above*: the look could not read a directory above it.
+    *unreadable_above*: the look could not read a directory above it. *unmounted_above*: a mount point above it, or its
+    own path, was seen once and nothing is mounted there now.
     """
 
     path: bytes | None
     admitted: bool
     absent: bool
     unreadable_above: bool
+    unmounted_above: bool = False
 
 
 def verdict_for(unmet: Unmet) -> Verdict:
     """Gone means "no such file", or never one of ours; every other trouble means still there."""
     if unmet.path is None or not unmet.admitted:
         return Verdict.DELETE
-    if unmet.absent and not unmet.unreadable_above:
-        return Verdict.DELETE
-    return Verdict.KEEP
+    if not unmet.absent or unmet.unreadable_above:
+        return Verdict.KEEP
+    return Verdict.WAIT if unmet.unmounted_above else Verdict.DELETE
 
 
 def cut_to_first(paths: Collection[bytes], most: int) -> set[bytes]:

@@ -6,18 +6,19 @@ The old collection goes with every point that the new one lacks. So the same dec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from clipwatch.errors import CollectionMissing
+from clipwatch.folder.mounts import Unmounted
 from clipwatch.mirror.folder_mirror import FolderMirror
 from clipwatch.mirror.ledger import Ledger, content_key
 from clipwatch.mirror.losses import Decision, Losses
 from clipwatch.mirror.mirror import Mirror
 from clipwatch.mirror.plan import KEEPS_ITS_POINT
-from clipwatch.records import path_text, point_uuid
+from clipwatch.records import LedgerRow, path_text, point_uuid, uuid_text
 from clipwatch.store.contract import Store
 from clipwatch.store.rebuild import CURE, Rebuild
 
@@ -28,12 +29,14 @@ T = TypeVar("T")
 class Known:
     """What the mirror knows of one folder: a directory it cannot read ("": none), and ids of rejected files.
 
-    *kept*: those among them whose points are kept, since what is in the file is not known.
+    *kept*: those among them whose points are kept, since what is in the file is not known. *unmounted*: the mount
+    points at which nothing is mounted now.
     """
 
     unreadable: str
     rejected: frozenset[bytes]
     kept: frozenset[bytes]
+    unmounted: Unmounted
 
     @staticmethod
     def of(folder: FolderMirror) -> Known:
@@ -44,6 +47,7 @@ class Known:
             frozenset(
                 point_uuid(folder.name, path) for path, it in folder.rejected.items() if it.reason in KEEPS_ITS_POINT
             ),
+            folder.mounts.gone(),
         )
 
 
@@ -51,13 +55,15 @@ def losses_of(old: Store, new: Store, folder: str, model: str, known: Known) -> 
     """What *folder* would lose if *new* replaced *old*; blocking."""
     ledger = Ledger(folder, model)
     ledger.load(new.ledger(folder))
-    points = lost = absent = kept = renamed = 0
+    points = lost = absent = kept = renamed = unmounted = 0
     try:
         for page in old.ledger(folder):
             points += len(page)
             missing = [row for row in page if ledger.get(row.id) is None]
             living = ledger.content_points([content_key(row.content) for row in missing]) if missing else []
-            gone = [row for row, copies in zip(missing, living, strict=True) if not copies]
+            away = _unmounted(old, missing, known.unmounted)
+            gone = [row for row, copies in zip(missing, living, strict=True) if not copies or row.id in away]
+            unmounted += len(away)
             renamed += len(missing) - len(gone)
             lost += len(gone)
             absent += sum(row.id not in known.rejected for row in gone)
@@ -65,11 +71,22 @@ def losses_of(old: Store, new: Store, folder: str, model: str, known: Known) -> 
     except CollectionMissing:
         return Losses(0, 0, 0)
     unreadable = lost if known.unreadable else kept
-    return Losses(points - renamed, lost, absent, unreadable=unreadable, renamed=renamed)
+    return Losses(points - renamed, lost, absent, unreadable=unreadable, unmounted=unmounted, renamed=renamed)
+
+
+def _unmounted(old: Store, rows: Sequence[LedgerRow], unmounted: Unmounted) -> set[bytes]:
+    """Ids of those *rows* whose file lies where nothing is mounted now."""
+    if not unmounted.points or not rows:
+        return set()
+    paths = old.paths([uuid_text(row.id) for row in rows])
+    return {row.id for row in rows if unmounted.over(paths.get(uuid_text(row.id), b"")) is not None}
 
 
 def sentence_about(folder: str, losses: Losses, known: Known) -> str:
     """What would be lost, for people."""
+    if losses.unmounted:
+        where = ", ".join(sorted(path_text(point) for point in known.unmounted.points))
+        return f"nothing is mounted at {where} of folder {folder}, and {losses.unmounted} points would be lost"
     if known.unreadable:
         return f"directory {known.unreadable} of folder {folder} cannot be read, and {losses.lost} points would be lost"
     if losses.unreadable:
@@ -102,6 +119,7 @@ class Switchover:
         if not self._rebuild.under_way:
             for folder in folders.values():
                 folder.rebuild_hold.nothing_is_missing()
+            self._mirror.forget_unused_mounts()
             return
         known = {name: Known.of(folder) for name, folder in folders.items()}
         self._ask(partial(self._losses, known), partial(self._judge, known))
@@ -115,7 +133,7 @@ class Switchover:
 
     def _judge(self, known: Mapping[str, Known], found: Mapping[str, Losses]) -> None:
         """Second step: hold what is in doubt, or go on."""
-        sentence = ""
+        sentence = hint = ""
         for name, losses in found.items():
             folder = self._mirror.folders.get(name)
             if folder is None:
@@ -126,15 +144,17 @@ class Switchover:
                 continue
             reason = sentence_about(name, losses, known[name])
             sentence = f"The new collection is complete, but {reason}; so the old one stays."
+            hint = self._hint_for(losses)
             if before is None:
-                self._logger.warning("rebuild.held", reason=sentence, hint=self._hint)
+                self._logger.warning("rebuild.held", reason=sentence, hint=hint)
         if sentence:
-            self._mirror.doubt = f"{sentence} {self._hint}"
+            self._mirror.doubt = f"{sentence} {hint}"
         else:
             self._ask(self._finish, self._finished)
 
-    @property
-    def _hint(self) -> str:
+    def _hint_for(self, losses: Losses) -> str:
+        if losses.unmounted:
+            return "It is replaced when something is mounted there again, or by `clipwatch confirm`."
         minutes = self._mirror.config.limits.delete_hold_minutes
         return f"It is replaced when a scan {minutes:g} minutes from now agrees, or by `clipwatch confirm`."
 

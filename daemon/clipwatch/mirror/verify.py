@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ def verify(
     decoder: Decoder,
     file_bytes: int,
     rejections: Callable[[str], Mapping[bytes, Rejection]],
+    mounts: Callable[[str], Collection[bytes]],
     deep: bool,
     step: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -49,10 +50,10 @@ def verify(
 
     Exact when all of the folder could be read, every image has its own point, made of its present content by the
     present model, no other point is under the folder's name, and what has no point is rejected for its own sake: what
-    the store refused is missing too. *decoder* must decode whatever it is given. *rejections*: what the notebook says
-    of a folder's files.
+    the store refused is missing too. *decoder* must decode whatever it is given. *rejections*, *mounts*: what the
+    notebook says of a folder's files and mount points.
     """
-    verification = _Verification(store, encoder, decoder, file_bytes, rejections, step)
+    verification = _Verification(store, encoder, decoder, file_bytes, rejections, mounts, step)
     for watch in watches:
         root = Root(watch)
         try:
@@ -72,13 +73,14 @@ class _Verification:
     decoder: Decoder
     file_bytes: int
     rejections: Callable[[str], Mapping[bytes, Rejection]]
+    mounts: Callable[[str], Collection[bytes]]
     step: Callable[[int], None]
     result: dict[str, list[Any]] = field(
         default_factory=lambda: {"missing": [], "stale": [], "extra": [], "rejected": [], "undone": []}
     )
 
     def compare(self, root: Root, watch: WatchConfig, *, deep: bool) -> None:
-        difference = compare_folder(root, watch, self.store, self.encoder.fingerprint)
+        difference = compare_folder(root, watch, self.store, self.encoder.fingerprint, mounts=self.mounts(watch.name))
         self.result["undone"] += difference.undone()
         self.step(difference.equal)
         for path in difference.not_regular:

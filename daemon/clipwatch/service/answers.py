@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -53,20 +53,23 @@ class Answers:
         text: Callable[[Sequence[str]], Any],
         rejections: Callable[[str], Mapping[bytes, Rejection]] = lambda _folder: {},
         losses: Callable[[str], NotedLosses] = lambda _folder: NotedLosses(),
+        mounts: Callable[[str], Collection[bytes]] = lambda _folder: (),
         front: Store | None = None,
         before: Callable[[], Before | None] = lambda: None,
         check_owner: Callable[[str], None] = lambda _folder: None,
     ) -> None:
         """*decoder* decodes whatever it is given; *text* turns words into unit rows, or raises `ModelError`.
 
-        *rejections* and *losses*: what the notebook says of a folder's files, by path, and of its losses.
+        *rejections*, *losses*, *mounts*: what the notebook says of a folder's files, by path, of its losses, and of the
+        mount points seen in it.
         *front*: the collection that is shown, where it is not *store*. *before*: what answers instead, now.
         *check_owner* raises `OwnedElsewhere` for a folder whose points are another's.
         """
         self._config, self.store, self._encoder = config, store, encoder
         self.front, self._before = front or store, before
         self._decoder, self._text = decoder, text
-        self._rejections, self._losses, self._check_owner = rejections, losses, check_owner
+        self._rejections, self._losses, self._mounts = rejections, losses, mounts
+        self._check_owner = check_owner
 
     def reconfigure(self, config: Config) -> None:
         """Answer by *config* from now on."""
@@ -179,6 +182,7 @@ class Answers:
             decoder=self._decoder(),
             file_bytes=self._config.limits.file_bytes,
             rejections=self._rejections,
+            mounts=self._mounts,
             deep=deep,
             step=step,
         )
@@ -199,6 +203,7 @@ class Answers:
                 model=self._encoder.fingerprint,
                 rejections=self._rejections,
                 losses=self._losses,
+                mounts=self._mounts,
                 now=now,
             )
             yield from actions

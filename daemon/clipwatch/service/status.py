@@ -111,7 +111,7 @@ def describe_mirror(
             state = "folder-missing" if folder.trouble else "starting"
         elif not mirror.store_state.available:
             state = "store-unavailable"
-        elif folder.deletes.hold is not None:
+        elif folder.in_doubt:
             state = "held"
         elif folder.ledger is None:
             state = "starting"
@@ -130,7 +130,7 @@ def describe_mirror(
                 "ignored": sum(folder.counts.ignored.values()),
                 "held": folder.deletes.held,
                 "put_aside": folder.aside_text,
-                "trouble": folder.trouble or folder.deletes.hold_text,
+                "trouble": folder.trouble or folder.hold_text,
                 "unreadable": {
                     path.decode("utf-8", "backslashreplace") or ".": why
                     for path, why in folder.counts.unreadable.items()

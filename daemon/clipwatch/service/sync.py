@@ -51,7 +51,7 @@ class SyncRequest:
         for folder in folders.values():
             if folder.deletes.held:
                 self.undone.append(
-                    f"{folder.deletes.held} deletes in folder {folder.name} are held ({folder.deletes.hold_text})."
+                    f"{folder.deletes.held} deletes in folder {folder.name} are held ({folder.hold_text})."
                 )
             if folder.aside:
                 self.undone.append(folder.aside_text)

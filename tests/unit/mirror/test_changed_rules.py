@@ -100,7 +100,7 @@ def test_changed_rules_that_would_cost_most_points_are_held_and_named(
     told = b.told.events("deletes.held")
     assert [event["reason"] for event in told] == ["rules_changed"]
     assert "no longer lets these files in" in told[0]["hint"]
-    assert "rules_changed" in b.one.deletes.hold_text
+    assert "rules_changed" in b.one.hold_text
     b.reload(extensions=WatchConfig().extensions, ignore=WatchConfig().ignore, recursive=True, max_images=0)
     b.quiet()
     assert reason_of_hold(b) == "", "put back, they are in force again"

@@ -106,6 +106,33 @@ def test_a_hold_begins_anew_only_for_as_much_again(losses: Losses, anew: bool) -
     assert (state.hold is not None and state.hold.since == 60.0) == anew
 
 
+@given(
+    before=st.sampled_from([None, *HoldReason]),
+    losses=st.builds(
+        lambda unmounted, more, rest: Losses(unmounted + more + rest, unmounted + more, unmounted, unmounted=unmounted),
+        st.integers(1, 200),
+        st.integers(0, 200),
+        st.integers(0, 200),
+    ),
+    hours=st.lists(st.floats(0, 1000), max_size=5),
+)
+def test_what_is_not_mounted_is_held_over_any_number_of_scans_until_a_person_confirms(
+    before: HoldReason | None, losses: Losses, hours: list[float]
+) -> None:
+    hold = None if before is None else Hold(0.0, before, losses.lost, losses.gone, 0.0, START.moment, START.at)
+    state, now = judge(HoldState(hold), losses, START, LIMITS)[0], START
+    for passed in hours:
+        state = scan_begins(state, losses.points)
+        now = Now(Moment("boot", now.moment.seconds + passed * 3600), now.at + passed * 3600)
+        state, decision = judge(scan_ends(state, now.moment, LIMITS), losses, now, LIMITS)
+        assert decision is Decision.HOLD
+    assert state.hold is not None
+    assert state.hold.reason == HoldReason.UNMOUNTED
+    assert judge(is_confirmed(state), losses, now, LIMITS)[1] is Decision.ALLOW
+    mounted = replace(losses, unmounted=0, lost=losses.lost - losses.unmounted, absent=0)
+    assert judge(state, mounted, now, LIMITS)[0].hold != state.hold
+
+
 class Folder(RuleBasedStateMachine):
     """A folder of files with points, the disk that it lies on, and the state as the mirror drives it.
 

@@ -126,6 +126,7 @@ def verified(b: Bench) -> dict[str, Any]:
         decoder=decoder,
         file_bytes=1_000_000,
         rejections=noted,
+        mounts=lambda _folder: (),
         deep=False,
     )
 

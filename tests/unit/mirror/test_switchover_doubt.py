@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clipwatch.config import LimitsConfig
+from clipwatch.folder.mounts import Unmounted
 from clipwatch.mirror.losses import HoldReason, Losses, reason_to_hold
 from clipwatch.mirror.switchover import Known, sentence_about
 
@@ -30,7 +31,9 @@ def test_the_same_losses_are_in_doubt_as_for_deletes(losses: Losses, reason: Hol
 
 def test_a_person_is_told_what_would_be_lost_and_why() -> None:
     one = Losses(points=100, lost=1, absent=1, unreadable=1)
-    assert "directory 2024 of folder images" in sentence_about("images", one, Known("2024", frozenset(), frozenset()))
+    assert "directory 2024 of folder images" in sentence_about(
+        "images", one, Known("2024", frozenset(), frozenset(), Unmounted(b""))
+    )
     assert "1 files of folder images cannot be read" in sentence_about(
-        "images", one, Known("", frozenset(), frozenset())
+        "images", one, Known("", frozenset(), frozenset(), Unmounted(b""))
     )

@@ -17,7 +17,7 @@ from clipwatch.folder import opened, scan
 from clipwatch.folder.beneath import open_beneath
 from clipwatch.mirror.dry_run import plan_folder
 from clipwatch.mirror.losses import Now, hold_seconds
-from clipwatch.mirror.notebook import read_losses, read_rejections
+from clipwatch.mirror.notebook import read_losses, read_mounts, read_rejections
 from clipwatch.mirror.verify import verify
 from clipwatch.records import Point, point_uuid, uuid_text
 from clipwatch.store.contract import Refusal
@@ -32,6 +32,10 @@ def noted(b: Bench) -> Any:
     return partial(read_rejections, b.state / "notebook.sqlite", limits="limits")
 
 
+def mounts(b: Bench) -> Any:
+    return partial(read_mounts, b.state / "notebook.sqlite")
+
+
 def verified(b: Bench, *, deep: bool = False) -> dict[str, Any]:
     encoder = tiny_encoder()
     decoder = shared_decoder(encoder.preprocessing)
@@ -43,6 +47,7 @@ def verified(b: Bench, *, deep: bool = False) -> dict[str, Any]:
         decoder=decoder,
         file_bytes=1_000_000,
         rejections=noted(b),
+        mounts=mounts(b),
         deep=deep,
     )
 
@@ -62,6 +67,7 @@ def plan_of(b: Bench) -> tuple[list[dict[str, Any]], list[str]]:
         store=b.store,
         model=tiny_encoder().fingerprint,
         rejections=noted(b),
+        mounts=mounts(b),
         losses=lambda folder: read_losses(
             b.state / "notebook.sqlite",
             folder,
