@@ -50,7 +50,7 @@ function _shtab_clipwatch_using
   test "$_shtab_clipwatch_cmdpath" = "$argv"
 end
 
-set -g _shtab_clipwatch_commands run sync verify search export status confirm forget migrate check model 'model list' 'model fetch' 'model info' 'model convert' 'model optimize' config 'config show' 'config init' 'config schema' service 'service install' 'service uninstall' completion
+set -g _shtab_clipwatch_commands run sync verify search export status confirm forget adopt migrate check model 'model list' 'model fetch' 'model info' 'model convert' 'model optimize' config 'config show' 'config init' 'config schema' service 'service install' 'service uninstall' completion
 set -g _shtab_clipwatch_opts_with_value --allow --api-key-file --collection --config --directory --filter --format --give-up-seconds --image --images --limit --log-format --log-level --minus --output --pictures --plus --root --to --use -n
 
 complete -c clipwatch -e
@@ -100,6 +100,10 @@ complete -c clipwatch -n '_shtab_clipwatch_using confirm' -l json -d 'one JSON d
 complete -c clipwatch -n '_shtab_clipwatch_using; and test $_shtab_clipwatch_npos -eq 0' -a forget -d 'Delete the points of a folder name that is no longer in the configuration.'
 complete -c clipwatch -n '_shtab_clipwatch_using forget' -s h -l help -d 'show this help message and exit'
 complete -c clipwatch -n '_shtab_clipwatch_using forget' -l json -d 'one JSON document on stdout'
+complete -c clipwatch -n '_shtab_clipwatch_using forget' -l force -d 'even where another machine mirrors it'
+complete -c clipwatch -n '_shtab_clipwatch_using; and test $_shtab_clipwatch_npos -eq 0' -a adopt -d 'Take over the points of a folder that another machine has mirrored.'
+complete -c clipwatch -n '_shtab_clipwatch_using adopt' -s h -l help -d 'show this help message and exit'
+complete -c clipwatch -n '_shtab_clipwatch_using adopt' -l json -d 'one JSON document on stdout'
 complete -c clipwatch -n '_shtab_clipwatch_using; and test $_shtab_clipwatch_npos -eq 0' -a migrate -d 'Copy the collection into another store, without inference.'
 complete -c clipwatch -n '_shtab_clipwatch_using migrate' -s h -l help -d 'show this help message and exit'
 complete -c clipwatch -n '_shtab_clipwatch_using migrate' -l json -d 'one JSON document on stdout'
