@@ -117,7 +117,9 @@ class ImageConfig:
 
     exact_decode: bool = _key(False, "true: no DCT-scaled decoding of JPEGs.")
     background: str = _key(
-        "white", "What shows through transparency: a colour name or #rrggbb. Another one embeds all anew."
+        "auto",
+        "What shows through transparency: a colour name or #rrggbb; another one than white embeds all anew. "
+        "auto: white, but mid-grey behind what would vanish on white.",
     )
 
 

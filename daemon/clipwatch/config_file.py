@@ -325,7 +325,7 @@ def check_places(config: Config, *, store: str = "store.url") -> None:
 
 def _check_background(colour: str) -> None:
     if colour != ImageConfig().background:  # `status` is asked often, and needs no Pillow
-        from clipwatch.image.preprocess import colour_of
+        from clipwatch.image.colour import colour_of
 
         colour_of(colour)
 

@@ -15,10 +15,10 @@ from PIL import Image
 from clipwatch.errors import FileRejected
 from clipwatch.records import Preprocessing
 from fuzz.driver import MAX_BYTES, fuzz, mutated_png
-from support import pictures
+from support import awkward, pictures
 
 RECIPE = Recipe.of(
-    Preprocessing(side=32, resize_side=32), exact=False, background="white", megapixels=4, memory_bytes=64 << 20
+    Preprocessing(side=32, resize_side=32), exact=False, background="auto", megapixels=4, memory_bytes=64 << 20
 )
 LONGEST_SECONDS = 5.0
 """Of processor time, for at most 4 megapixels out of 16 kB, with every Python branch counted."""
@@ -51,6 +51,7 @@ def seeds() -> Iterator[bytes]:
     yield pictures.png(photo.convert("P"), transparency=3)
     yield pictures.oriented_jpeg(photo, 6)
     yield pictures.jpeg(Image.new("RGB", (33, 17), (128, 128, 128)))
+    yield from (file.data for file in awkward.awkward_files(photo) if len(file.data) <= MAX_BYTES // 2)
     refused = (hostile.make() for hostile in pictures.hostile_files() if hostile.reasons)
     yield from (data for data in refused if len(data) <= MAX_BYTES // 2)
 

@@ -157,9 +157,15 @@ def with_frame_size(data: bytes, width: int, height: int) -> bytes:
 
 
 def with_scans_repeated(data: bytes, times: int) -> bytes:
-    """A progressive JPEG whose last scan comes *times* times."""
-    at = data.rfind(b"\xff\xda")
-    return data[:at] + data[at:-2] * times + data[-2:]
+    """A progressive JPEG whose first scan comes *times* times."""
+    at = data.find(b"\xff\xda")
+    end = data.find(b"\xff\xc4", at)
+    return data[:at] + data[at:end] * times + data[end:]
+
+
+def with_last_scan_repeated(data: bytes, times: int) -> bytes:
+    """A progressive JPEG that is whole, then has its last scan *times* times."""
+    return data[:-2] + data[data.rfind(b"\xff\xda") : -2] * times + data[-2:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +217,13 @@ def _only(reason: RejectReason) -> frozenset[RejectReason]:
     return frozenset({reason})
 
 
+def _doubted_bomb() -> bytes:
+    """A PNG of 8 x 8 pixels whose data inflate to 100 MB, and whose checksum is wrong, so that all are looked at."""
+    data = png_file((8, 8), 8, 0, [bytes(100 << 20)])
+    at = data.index(b"IEND") - 5
+    return data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
+
+
 def _bombs() -> tuple[Hostile, ...]:
     def deflated(megabytes: int) -> bytes:
         return zlib.compress(bytes(megabytes << 20), 9)
@@ -251,6 +264,36 @@ def _bombs() -> tuple[Hostile, ...]:
         Hostile(
             "scans.jpg", lambda: with_scans_repeated(small_jpeg(progressive=True), 5000), _only(RejectReason.CORRUPT)
         ),
+        Hostile("scans-too-many.jpg", lambda: with_last_scan_repeated(small_jpeg(progressive=True), 5000), _GOOD),
+        Hostile("markers-behind.jpg", lambda: small_jpeg()[:-2] + b"\xff\xc4\0\2" * 5_000_000, _GOOD),
+        Hostile(
+            "markers-behind-a-scan.jpg",
+            lambda: small_jpeg(progressive=True)[:-40] + b"\xff\xc4\0\2" * 5_000_000,
+            _BROKEN,
+        ),
+        Hostile("profile-text.png", text(b"zTXt", b"Raw profile type exif\0\0"), _GOOD),
+        Hostile("xmp-text.png", text(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0"), _GOOD),
+        Hostile(
+            "xmp-spaces.png",
+            lambda: with_png_chunks(
+                small_png(),
+                [chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + (b"tiff:Orientation" + b" " * 9) * 400_000)],
+            ),
+            _GOOD,
+        ),
+        Hostile(
+            "xmp-entities.jpg",
+            lambda: with_segments(
+                small_jpeg(),
+                [
+                    segment(
+                        0xE1, b"http://ns.adobe.com/xap/1.0/\0<!DOCTYPE x [<!ENTITY a 'aaaa'><!ENTITY b '&a;&a;'>]>&b;"
+                    )
+                ],
+            ),
+            _GOOD,
+        ),
+        Hostile("doubted.png", _doubted_bomb, _BROKEN),
         Hostile(
             "coefficients.jpg",
             lambda: with_frame_size(small_jpeg(progressive=True), 65500, 65500),

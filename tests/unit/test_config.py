@@ -386,7 +386,7 @@ def test_a_background_that_is_no_colour_is_refused(colour: str) -> None:
 
 
 def test_a_background_that_is_a_colour_is_taken() -> None:
-    for colour in ("white", "Lime", "#102030"):
+    for colour in ("auto", "white", "Lime", "#102030"):
         assert config_file.load(None, {"CLIPWATCH_IMAGE__BACKGROUND": colour}).config.image.background == colour
 
 

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from clipwatch.config import LimitsConfig
-from clipwatch.image.container import MAX_SCANS, MAX_SEGMENTS
+from clipwatch.image.jpeg import MAX_SCANS, MAX_SEGMENTS
+from clipwatch.image.png import MAX_CHUNKS
 from clipwatch.service.logs import FIRST_REPEATS
 
 ROOT = Path(__file__).parents[2]
@@ -31,5 +32,6 @@ def test_the_limits_are_those_in_force() -> None:
     ):
         row = next(line for line in PAGE.splitlines() if line.endswith(f"`limits.{key}` |"))
         assert f"| {unit.format(getattr(limits, key))} |" in row
+    assert MAX_CHUNKS == MAX_SEGMENTS
     assert f"{MAX_SEGMENTS:,} and {MAX_SCANS}" in PAGE
     assert f"| {FIRST_REPEATS} a minute, then a count |" in PAGE

@@ -195,7 +195,7 @@ class Parts:
     def encoder(self) -> VisionEncoder:
         """The resident vision model."""
         if self._encoder is None:
-            from clipwatch.image.preprocess import colour_of
+            from clipwatch.image.colour import WHITE, colour_of
             from clipwatch.model.load import load_encoder
             from clipwatch.service.status import describe_model
 
@@ -205,7 +205,7 @@ class Parts:
                 batch_size=context.config.batch.size,
                 logger=context.logger,
                 explicit_path=context.loaded.chosen("model.path"),
-                background=colour_of(context.config.image.background),
+                background=colour_of(context.config.image.background) or WHITE,
             )
             context.logger.info("model.loaded", **describe_model(self._encoder))
             if self._encoder.demonstration:
@@ -383,10 +383,12 @@ def limits_key(config: Config) -> str:
     """What a rejection depends on beside the file itself."""
     from PIL import __version__ as pillow_version
 
+    from clipwatch.image.protocol import REVISION
+
     limits = config.limits
     return (
         f"{limits.file_megabytes}/{limits.image_megapixels}/{limits.decode_seconds}/"
-        f"{limits.decode_memory_megabytes}/{config.image.exact_decode}/{pillow_version}"
+        f"{limits.decode_memory_megabytes}/{config.image.exact_decode}/{pillow_version}/{REVISION}"
     )
 
 

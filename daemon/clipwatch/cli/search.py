@@ -14,7 +14,7 @@ from clipwatch.cli.asking import ask_daemon, print_json, result_of, say_undone
 from clipwatch.cli.assemble import Context, opened
 from clipwatch.config import WatchConfig
 from clipwatch.errors import ConfigError
-from clipwatch.image.container import JPEG_MAGIC, PNG_MAGIC
+from clipwatch.image.magic import MAGIC_BYTES, MAGICS
 from clipwatch.regular_file import read_regular
 from clipwatch.visible import visible
 
@@ -132,7 +132,7 @@ def _is_picture(word: str) -> bool:
         if not path.is_file() or path.suffix or os.sep in word:
             return path.is_file()
         with path.open("rb") as file:
-            return file.read(len(PNG_MAGIC)).startswith((JPEG_MAGIC, PNG_MAGIC))
+            return file.read(MAGIC_BYTES).startswith(MAGICS)
     except (OSError, ValueError):
         return False
 

@@ -6,22 +6,21 @@ and never holds the picture in more than its decoded and its RGB form. No numpy:
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import struct
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from PIL import Image, ImageChops, ImageColor
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
+from PIL import Image
 
 from clipwatch.errors import ConfigError, FileRejected, RejectReason
 from clipwatch.image import container
-from clipwatch.image.container import Picture
+from clipwatch.image.colour import colour_of, flattened
+from clipwatch.image.picture import Picture
 
 if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
     from clipwatch.records import Preprocessing
 
 DRAFT_FACTOR: Final = 2
@@ -54,24 +53,13 @@ _DECODER_ERRORS: Final = (
 """What Pillow raises for bytes it cannot make sense of; anything else ends the worker."""
 
 
-def colour_of(background: str) -> tuple[int, int, int]:
-    """RGB of `image.background`. Raises `ConfigError`."""
-    try:
-        red, green, blue, *_ = ImageColor.getrgb(background)
-    except ValueError as error:
-        raise ConfigError(
-            f"image.background {background!r} is no colour.", hint='Write "white" or "#rrggbb".'
-        ) from error
-    return red, green, blue
-
-
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """All that decides the pixels, and the bounds of making them.
 
     *side*: of the square result. *resize_side*: the short side before the crop; unused when *squash*.
-    *interpolation*: a name of Pillow's `Resampling`. *background*: RGB behind transparency. *pixels_max*:
-    after scaled decoding. *memory_bytes*: what decoding may take in all.
+    *interpolation*: a name of Pillow's `Resampling`. *background*: RGB behind transparency, None for
+    "auto". *pixels_max*: after scaled decoding. *memory_bytes*: what decoding may take in all.
     """
 
     side: int
@@ -79,7 +67,7 @@ class Recipe:
     resize_side: int
     interpolation: str
     exact: bool
-    background: tuple[int, int, int]
+    background: tuple[int, int, int] | None
     pixels_max: int
     memory_bytes: int
 
@@ -116,7 +104,7 @@ def prepare(data: bytes, recipe: Recipe) -> Prepared:
     """A file's bytes as the model sees them; raises `FileRejected`, and nothing else for any bytes whatever."""
     try:
         picture = container.read(data)
-        with _open(picture) as image:
+        with picture.open() as image:
             width, height = image.size
             if width < 1 or height < 1:
                 raise FileRejected(RejectReason.CORRUPT, "The picture has no pixels.")
@@ -124,8 +112,8 @@ def prepare(data: bytes, recipe: Recipe) -> Prepared:
                 width, height = height, width
             extent = _shrink(image, picture, recipe)
             _check_cost(image.size, picture, recipe)
-            rgb = _to_rgb(image, picture, recipe)
-            prepared = _fit(rgb, extent, width, height, picture.orientation, recipe)
+            flat = flattened(picture.load(image), recipe.background)
+            prepared = _fit(flat, extent, width, height, picture.orientation, recipe)
     except MemoryError as error:
         raise FileRejected(RejectReason.MEMORY, "The picture needs more memory than a decoder may take.") from error
     except _DECODER_ERRORS as error:
@@ -138,20 +126,11 @@ def prepare(data: bytes, recipe: Recipe) -> Prepared:
     return Prepared(prepared, width, height, picture.format)
 
 
-def _open(picture: Picture) -> JpegImageFile | PngImageFile:
-    # the classes rather than Image.open: no other decoder is ever loaded, and a multi-picture JPEG stays a JPEG
-    stream = io.BytesIO(picture.stream)
-    return JpegImageFile(stream) if picture.format == "JPEG" else PngImageFile(stream)
-
-
-def _shrink(image: JpegImageFile | PngImageFile, picture: Picture, recipe: Recipe) -> tuple[float, float]:
-    """Ask for scaled decoding; how much of the decoded picture is picture: its last pixels may stand for less."""
-    if picture.scalable and not recipe.exact:
-        needed = DRAFT_FACTOR * (recipe.side if recipe.squash else recipe.resize_side)
-        drafted = image.draft(None, (needed, needed))
-        if drafted is not None:
-            return drafted[1][2], drafted[1][3]
-    return image.size
+def _shrink(image: ImageFile, picture: Picture, recipe: Recipe) -> tuple[float, float]:
+    """How much of what will be decoded is picture, in pixels (see `Picture.shrink`)."""
+    if recipe.exact:
+        return image.size
+    return picture.shrink(image, DRAFT_FACTOR * (recipe.side if recipe.squash else recipe.resize_side))
 
 
 def _check_cost(size: tuple[int, int], picture: Picture, recipe: Recipe) -> None:
@@ -168,68 +147,6 @@ def _check_cost(size: tuple[int, int], picture: Picture, recipe: Recipe) -> None
             "The picture needs more memory than a decoder may take.",
             hint="Raise limits.decode_memory_megabytes.",
         )
-
-
-def _to_rgb(image: Image.Image, picture: Picture, recipe: Recipe) -> Image.Image:
-    """Decode whole, then one 8-bit sample a channel, nothing of what transparency hides."""
-    image.load()
-    if picture.format == "JPEG" and _is_mid_grey(image.getpixel((image.width - 1, image.height - 1))):
-        _require_whole(picture)
-    if image.mode.startswith("I"):
-        return _from_sixteen_bits(image, picture, recipe)
-    if image.mode == "CMYK":
-        if not picture.adobe:
-            # Pillow takes every CMYK JPEG for Adobe's, whose samples are inverted
-            image = image.point([255 - level for level in range(256)] * 4)
-        return image.convert("RGB")
-    if picture.transparent is not None:
-        image.info["transparency"] = picture.transparent
-    if image.has_transparency_data:
-        return _on_background(image if image.mode == "RGBA" else image.convert("RGBA"), recipe)
-    if image.mode in ("L", "RGB"):
-        return image
-    return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _is_mid_grey(pixel: float | tuple[int, ...] | None) -> bool:
-    """Whether it may stem from coefficients that are all zero; 127 is 128 inverted, as CMYK comes."""
-    return all(sample in (127, 128) for sample in (pixel if isinstance(pixel, tuple) else (pixel,)))
-
-
-def _require_whole(picture: Picture) -> None:
-    """Raises `FileRejected` for a JPEG whose closing marker comes before its last block.
-
-    libjpeg fills in blocks of zeros, mid-grey, and its warning does not reach us. More scan data before the
-    marker changes nothing in a whole picture, and is decoded as picture where some is missing. An eighth of the
-    size shows it.
-    """
-    end = picture.stream.index(b"\xff\xd9", picture.scan)
-    stream = picture.stream[:end] + bytes(range(1, 255)) * 16 + picture.stream[end:]
-    with _open(picture) as as_is, _open(dataclasses.replace(picture, stream=stream)) as with_more:
-        for image in (as_is, with_more):
-            if picture.scalable:
-                image.draft(None, (1, 1))
-            image.load()
-        if ImageChops.difference(as_is, with_more).getbbox(alpha_only=False) is not None:
-            raise FileRejected(RejectReason.TRUNCATED, "The file ends before its picture does.")
-
-
-def _on_background(image: Image.Image, recipe: Recipe) -> Image.Image:
-    canvas = Image.new("RGB", image.size, recipe.background)
-    canvas.paste(image, mask=image)
-    return canvas
-
-
-def _from_sixteen_bits(image: Image.Image, picture: Picture, recipe: Recipe) -> Image.Image:
-    samples = image.tobytes()
-    grey = Image.frombytes("L", image.size, samples[1 :: len(samples) // (image.width * image.height)])
-    if not isinstance(picture.transparent, int):
-        return grey
-    opaque = [255] * 65536
-    opaque[picture.transparent] = 0
-    canvas = Image.new("RGB", image.size, recipe.background)
-    canvas.paste(grey.convert("RGB"), mask=image.convert("I").point(opaque, "L"))
-    return canvas
 
 
 def _fit(

@@ -24,6 +24,9 @@ DROP: Final = b"X"
 REASONS: Final = tuple(RejectReason)
 FORMATS: Final = ("JPEG", "PNG")
 
+REVISION: Final = 2
+"""Raised where a release accepts files that were rejected before: rejections of an older one are judged anew."""
+
 _ANSWER: Final = struct.Struct("<BBIIQ160s")
 _LENGTH: Final = struct.Struct("<I")
 _MAX_DOCUMENT: Final = 65536

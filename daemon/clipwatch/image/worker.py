@@ -47,7 +47,8 @@ def main() -> None:
     settings = receive_document(connection)
     if not sandbox.die_with(settings["parent"]):
         return
-    recipe = Recipe(**{**settings["recipe"], "background": tuple(settings["recipe"]["background"])})
+    background = settings["recipe"]["background"]
+    recipe = Recipe(**{**settings["recipe"], "background": background and tuple(background)})
     try_samples(recipe)
     statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC) if sys.platform == "linux" else None
     nowhere = os.open(os.devnull, os.O_RDWR)

@@ -28,7 +28,8 @@ def fingerprint(
     """`sha256:` and 32 hex digits over the model's hash, the preprocessing, the pooling and the output taken.
 
     *precision* names an arithmetic that moves vectors noticeably ("bf16", "int8"), else it is "". *background*: RGB
-    behind transparency. Engine, device and threads are left out: they move vectors by rounding only. Existing
+    behind transparency; "auto" counts as white, so that only pictures that it moves have another vector than before.
+    Engine, device and threads are left out: they move vectors by rounding only. Existing
     collections depend on this spelling.
     """
     parts: dict[str, object] = {

@@ -21,5 +21,5 @@ def test_a_worker_imports_pillow_at_most_numpy_and_little_of_ours() -> None:
     ours, foreign = json.loads(told.stdout)
     # setuptools, where it is installed, puts its hack into every Python
     assert {"PIL"} <= set(foreign) <= {"PIL", "numpy", "_distutils_hack"}
-    allowed = ("clipwatch.image", "clipwatch.records", "clipwatch.errors", "clipwatch.config")
+    allowed = ("clipwatch.image", "clipwatch.records", "clipwatch.errors", "clipwatch.config", "clipwatch.libraries")
     assert [name for name in ours if not name.startswith(allowed)] == []
