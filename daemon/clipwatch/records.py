@@ -11,7 +11,7 @@ import hashlib
 import os
 import struct
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -81,12 +81,14 @@ class FileStat:
     signature: Signature
     device: int
     inode: int
+    links: int = field(default=1, compare=False)
+    """How many names the file has."""
 
 
 def file_stat(status: os.stat_result) -> FileStat:
     """A stat answer as our value; the caller knows that it is a regular file."""
     signature = Signature.of(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return FileStat(signature, status.st_dev, status.st_ino)
+    return FileStat(signature, status.st_dev, status.st_ino, status.st_nlink)
 
 
 @dataclass(frozen=True, slots=True)

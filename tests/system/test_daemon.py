@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
 
 import pytest
 
@@ -166,3 +167,23 @@ def test_a_file_from_another_century_is_a_picture_like_any_other(home: Home) -> 
         home.wait_exact()
         assert home.json("verify")["exact"] is True
         assert daemon.stop() == 0
+
+
+def test_a_backup_of_hard_links_leaves_the_mirror_exact(home: Home) -> None:
+    home.add_samples("cat.jpg", "moon.png", "coffee.jpg")
+    with home.daemon() as daemon:
+        daemon.wait_for("collection.counted")
+        home.wait_exact()
+        for command in (["cp", "-al", "images", "snap"], ["rm", "-r", "snap"]):
+            subprocess.run(command, cwd=home.path, check=True)
+            verified = home.json("verify")
+            assert (verified["exact"], verified["stale"]) == (True, [])
+            assert home.json("sync", "--dry-run") == {"plan": []}
+        shutil.copy(SAMPLES / "rocket.jpg", home.images / "cat.jpg")
+        home.wait_exact()
+        assert home.json("verify")["exact"] is True
+        assert daemon.stop() == 0
+    subprocess.run(["cp", "-al", "images", "snap"], cwd=home.path, check=True)
+    assert home.json("verify")["exact"] is True
+    done = home.json("sync")
+    assert (done["unchanged"], done["embedded"]) == (3, 0)

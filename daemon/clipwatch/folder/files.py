@@ -21,18 +21,19 @@ class Files:
         self.paths: list[bytes] = []
         self._signatures: list[tuple[int, int, int]] = []
         """Of each path: size, mtime_ns, ctime_ns, as the kernel said them."""
-        self._places: list[tuple[int, int]] = []
+        self._places: list[tuple[int, int, int]] = []
+        """Of each path: device, inode, number of names."""
         for path, stat in pairs:
             signature = stat.signature
             self.paths.append(path)
             self._signatures.append((signature.size, signature.mtime_ns, signature.ctime_ns))
-            self._places.append((stat.device, stat.inode))
+            self._places.append((stat.device, stat.inode, stat.links))
 
     def add(self, path: bytes, status: os.stat_result) -> None:
         """One more."""
         self.paths.append(path)
         self._signatures.append((status.st_size, status.st_mtime_ns, status.st_ctime_ns))
-        self._places.append((status.st_dev, status.st_ino))
+        self._places.append((status.st_dev, status.st_ino, status.st_nlink))
 
     def signatures(self) -> NDArray[np.int64]:
         """Of each path its `Signature`, int64 `[n, 3]`: size, mtime_ns, ctime_ns."""

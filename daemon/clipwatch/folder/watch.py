@@ -159,6 +159,11 @@ class FolderWatch:
             return "what is mounted in the folder changed"
         return self._backend.trouble(now) if self._backend is not None else ""
 
+    @property
+    def tells_all(self) -> bool:
+        """Whether the kernel tells of every change that is made by a path of the folder."""
+        return self._backend is not None and not self._watch.follow_symlinks
+
     def note_look(self, seconds: float) -> None:
         """How long looking at the whole folder took; polling slows down accordingly."""
         self._poll_seconds = max(POLL_SECONDS, seconds * _LOOKING_SHARE)

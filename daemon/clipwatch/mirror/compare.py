@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -18,7 +18,7 @@ from clipwatch.folder.rules import FileRules
 from clipwatch.folder.scan import walk
 from clipwatch.mirror.ledger import Ledger
 from clipwatch.mirror.mounts import sentence
-from clipwatch.mirror.plan import Verdict, cut_to_first, reason_for
+from clipwatch.mirror.plan import Verdict, cut_to_first, differs_in_ctime_alone, reason_for
 from clipwatch.mirror.unmet import is_below, judge
 from clipwatch.records import FileStat, Reason, path_text, point_uuid, uuid_text
 from clipwatch.store.contract import Store
@@ -35,6 +35,8 @@ class Difference:
     files: dict[bytes, FileStat] = field(default_factory=dict)
     """Files without an equal point: by path."""
     reasons: dict[bytes, Reason] = field(default_factory=dict)
+    ctime_alone: set[bytes] = field(default_factory=set)
+    """Those of *files* whose point says all the same but the ctime."""
     extra: dict[bytes, bytes | None] = field(default_factory=dict)
     """Points that a pass would delete: id to path."""
     excluded: set[bytes] = field(default_factory=set)
@@ -57,6 +59,19 @@ class Difference:
             known = self.ledger.get(comparison.ids[index])
             self.files[path] = stat
             self.reasons[path] = reason_for(stat.signature, known) or Reason.CHANGED
+            if differs_in_ctime_alone(stat.signature, known):
+                self.ctime_alone.add(path)
+
+    def drop_same_content(self, content: Callable[[bytes, FileStat], bytes | None]) -> None:
+        """Read what differs in ctime alone: a file whose content is its point's does not differ.
+
+        *content*: the ledger's key for what is in a file, None where it cannot be read.
+        """
+        for path in self.ctime_alone:
+            known = self.ledger.get(point_uuid(self.watch.name, path))
+            if known is not None and content(path, self.files[path]) == known.content:
+                del self.files[path], self.reasons[path]
+                self.equal += 1
 
     def undone(self) -> list[str]:
         """Sentences about what could not be compared."""

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from clipwatch.config import Config, LimitsConfig, WatchConfig
 from clipwatch.errors import FileNotReady, FileRejected, RejectReason
-from clipwatch.folder.opened import open_file
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import rules_digest
 from clipwatch.mirror.compare import Difference, compare_folder
 from clipwatch.mirror.known_files import still_there
-from clipwatch.mirror.ledger import content_key
 from clipwatch.mirror.losses import Decision, HoldReason, Losses, Now, is_missed, judge, scan_begins, scan_ends
 from clipwatch.mirror.notebook import NotedLosses, Rejection
 from clipwatch.mirror.plan import KEEPS_ITS_POINT, may_have_healed
-from clipwatch.records import Candidate, FileStat, OpenedFile, Reason, path_text, uuid_text
+from clipwatch.mirror.reading import content_of, open_path
+from clipwatch.records import FileStat, Reason, path_text, uuid_text
 from clipwatch.store.contract import Store
-
-_HASH_BYTES: Final = 1 << 20
 
 
 def plan_folder(
@@ -49,6 +45,7 @@ def plan_folder(
         noted = losses(watch.name)
         changed = noted.rules not in ("", rules_digest(watch))
         difference = compare_folder(root, watch, store, model, mounts=mounts(watch.name), rules_changed=changed)
+        difference.drop_same_content(look.content)
         known = rejections(watch.name) if difference.files else {}
         rejected = {path for path, stat in difference.files.items() if look.is_still_rejected(path, stat, known)}
         renamed, came = _renames(look, difference, rejected)
@@ -156,7 +153,7 @@ class _Look:
         if rejection.reason is not RejectReason.UNREADABLE:
             return not may_have_healed(rejection, self.now)
         try:
-            os.close(self._open(path, stat).descriptor)
+            os.close(open_path(self.root, self.watch, path, stat, file_bytes=self.file_bytes).descriptor)
         except FileRejected:
             return True
         except FileNotReady:
@@ -164,21 +161,5 @@ class _Look:
         return False
 
     def content(self, path: bytes, stat: FileStat) -> bytes | None:
-        """The ledger's key for what is in the file; None where it cannot be read now."""
-        try:
-            opened = self._open(path, stat)
-        except (FileRejected, FileNotReady):
-            return None
-        digest = hashlib.sha256()
-        try:
-            with os.fdopen(opened.descriptor, "rb") as file:
-                while piece := file.read(_HASH_BYTES):
-                    digest.update(piece)
-        except OSError:
-            return None
-        return content_key(f"sha256:{digest.hexdigest()}")
-
-    def _open(self, path: bytes, stat: FileStat) -> OpenedFile:
-        candidate = Candidate(self.watch.name, path, stat, Reason.NEW)
-        follow = self.watch.follow_symlinks
-        return open_file(self.root, candidate, follow_symlinks=follow, max_bytes=self.file_bytes)
+        """See `reading.content_of`."""
+        return content_of(self.root, self.watch, path, stat, file_bytes=self.file_bytes)

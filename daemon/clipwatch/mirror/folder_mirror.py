@@ -35,6 +35,7 @@ from clipwatch.mirror.plan import (
     RETRY_CRASHED_SECONDS,
     Verdict,
     cut_to_first,
+    differs_in_ctime_alone,
     may_have_healed,
     reason_for,
 )
@@ -55,6 +56,10 @@ LOOK_SHARE: Final = 0.2
 RESTLESS_SECONDS: Final = 30.0
 RESTLESS_SETTLE_TIMES: Final = 10
 """A file that has been changing for so long, or for so many settle times, keeps nothing else waiting."""
+
+LINKED_TURNS: Final = 720
+"""A file with several names that differs from its point in ctime alone is read in one of so many scans: within 30 days
+at one scan an hour. See docs/decisions/0007."""
 
 COUNTED_PENDING: Final = 10_000
 """With more files pending, the number of images is what the last look saw: counting would take too long."""
@@ -136,6 +141,13 @@ class FolderMirror:
         self._model, self._clock, self._logger, self._notebook = model, clock, logger, notebook
         self._lock_fallback = lock_fallback
         self._stop = threading.Event()
+        self.watched = False
+        """Whether the kernel tells of every change made by a path of the folder; set by whoever watches it."""
+        self._thorough = True
+        """Whether the next scan reads everything that differs, since a change may not have been told."""
+        self._trusting = False
+        """Whether the scan under way does not."""
+        self._turn = 0
         self._look: Iterator[None] | None = None
         self._look_reason = "start"
         self._look_allowed = 0.0
@@ -262,10 +274,11 @@ class FolderMirror:
 
     # -- looks -------------------------------------------------------------------------------------------
 
-    def ask_look(self, reason: str, *, doubt: bool = False, urgent: bool = False) -> int:
+    def ask_look(self, reason: str, *, doubt: bool = False, urgent: bool = False, thorough: bool = True) -> int:
         """Have the whole folder compared soon; the number that `looks` must reach for it to be done.
 
-        *doubt*: the ledger is read again first. *urgent*: somebody waits for it.
+        *doubt*: the ledger is read again first. *urgent*: somebody waits for it. *thorough*: a change may not have been
+        told, so that all that differs is read, too what differs in ctime alone (see `_is_trusted`).
         """
         if urgent:
             self._look_allowed = 0.0
@@ -273,6 +286,7 @@ class FolderMirror:
             self.asked += 1
             self._look_reason = reason
         self._doubt = self._doubt or doubt
+        self._thorough = self._thorough or thorough
         return self.asked
 
     @property
@@ -339,6 +353,8 @@ class FolderMirror:
             if self.asked == self.looks_started or now < self._look_allowed or self.unproven or self._doubt:
                 return False
             self.looks_started = self.asked
+            self._trusting, self._thorough = self.watched and not self._thorough, False
+            self._turn += 1
             self._look = self._full_look(jitter)
         for _ in self._look:
             if self._clock.monotonic() >= until:
@@ -351,10 +367,10 @@ class FolderMirror:
         if self._periodic is not None and now >= self._periodic:
             self._periodic = None
             # Others may have changed the collection too: a periodic look believes nothing.
-            self.ask_look("periodic", doubt=True)
+            self.ask_look("periodic", doubt=True, thorough=False)
         if not self.looking and any(holding.scan_wanted_in == 0 for holding in self.holdings):
             # What it ends with is a delete: whose points they are is asked anew, with the ledger.
-            self.ask_look("hold ended", doubt=True)
+            self.ask_look("hold ended", doubt=True, thorough=False)
         if self.readable and len(self.pending) + len(self.in_hand) > 2 * len(self._known.signatures):
             self._note_known_files()
         for path in [path for path, (_, until) in self.aside.items() if now >= until] if self.readable else ():
@@ -444,7 +460,7 @@ class FolderMirror:
 
     def _abandon(self) -> None:
         """The folder went away under the look: what it saw proves nothing."""
-        self.asked = max(self.asked, self.looks_started + 1)
+        self.asked, self._thorough = max(self.asked, self.looks_started + 1), True
 
     def _accounted(self) -> None:
         self.looks = self.looks_started
@@ -495,10 +511,23 @@ class FolderMirror:
                 if rejection.signature == stat.signature.pack() and not may_have_healed(rejection, seconds):
                     self._drop_point_of_rejected(comparison.ids[index], rejection)
                     continue
+            if self._is_trusted(path, stat, comparison.ids[index]):
+                continue
             counts.differing += 1
             if path in self.aside:
                 met.add(path)
             self._differs(path, stat, now, fresh=False)
+
+    def _is_trusted(self, path: bytes, stat: FileStat, point: bytes) -> bool:
+        """Whether a file that differs is not read now, since nothing but its number of names is likely to have changed.
+
+        Of a name made or removed elsewhere the kernel tells nothing; of a change made by this name it does, and then
+        the file is read. Each such file has its turn all the same: it may have been changed by another of its names.
+        """
+        if not self._trusting or stat.links < 2 or path in self.pending or path in self.aside or self.ledger is None:
+            return False
+        turn = int.from_bytes(point[:4], "big") * LINKED_TURNS >> 32
+        return turn != self._turn % LINKED_TURNS and differs_in_ctime_alone(stat.signature, self.ledger.get(point))
 
     def take_paths(self, ids: Sequence[bytes], paths: Mapping[bytes, bytes]) -> None:
         """The store told the *paths* of unmet *ids*: decide about each."""
@@ -547,6 +576,7 @@ class FolderMirror:
             self.deletes.back(point)
             self._look_at_file(path, found, point, now)
         elif found is Absence.UNREADABLE:
+            self._thorough = True
             return
         elif found is Absence.NOT_REGULAR:
             self._reject(path, b"", RejectReason.NOT_REGULAR, "It is not a regular file.")
@@ -611,7 +641,7 @@ class FolderMirror:
         # By which path a linked directory is entered, and which images are the first, only a whole look can tell.
         if self.readable and not (self.watch.max_images or self.watch.follow_symlinks):
             self._trees.add(directory)
-        self.ask_look("directory changed")
+        self.ask_look("directory changed", thorough=not self._trees)
 
     def _step_trees(self, now: float, *, until: float) -> bool:
         if not self._trees or not self.readable:

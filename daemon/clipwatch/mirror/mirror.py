@@ -292,7 +292,7 @@ class Mirror:
         if available:
             # What others, or an answer that was lost, did meanwhile is not known: believe nothing.
             for folder in self.folders.values():
-                folder.ask_look("store recovered", doubt=True)
+                folder.ask_look("store recovered", doubt=True, thorough=False)
 
     def note_kills(self) -> None:
         """To be called once in a while: tells whose death the kernel's next one will explain."""

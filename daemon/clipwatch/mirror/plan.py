@@ -11,6 +11,7 @@ from clipwatch.errors import RejectReason
 from clipwatch.mirror.ledger import Known
 from clipwatch.mirror.notebook import Rejection
 from clipwatch.records import Reason, Signature
+from clipwatch.store.payload import UNLIKE
 
 TRY_EACH_LOOK: Final = frozenset({RejectReason.UNREADABLE, RejectReason.STORE_REFUSED})
 """Trouble that may heal with the file as it is: tried again at each look, and told only once."""
@@ -31,6 +32,21 @@ def reason_for(signature: Signature, known: Known | None) -> Reason | None:
     if known.signature != signature.pack():
         return Reason.CHANGED
     return None
+
+
+def differs_in_ctime_alone(signature: Signature, known: Known | None) -> bool:
+    """Whether a file's point, made by the present model, says all the same of it but `ctime_ns`.
+
+    A link made or removed elsewhere does that to a file, and so does who overwrites it and sets its mtime back: only
+    its content tells.
+    """
+    if known is None or known.model != 0:
+        return False
+    stored = Signature.unpack(known.signature)
+    return (stored.size, stored.mtime_ns) == (signature.size, signature.mtime_ns) and stored.ctime_ns not in (
+        signature.ctime_ns,
+        UNLIKE,
+    )
 
 
 def may_have_healed(rejection: Rejection, now: float) -> bool:

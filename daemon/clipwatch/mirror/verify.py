@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from clipwatch.mirror.ledger import content_key
 from clipwatch.mirror.notebook import Rejection
 from clipwatch.mirror.pipeline import Decoder
 from clipwatch.mirror.plan import KEEPS_ITS_POINT
+from clipwatch.mirror.reading import content_of
 from clipwatch.model.contract import Encoder
 from clipwatch.records import Candidate, DecodedImage, FileStat, Reason, path_text, point_uuid, uuid_text
 from clipwatch.store.contract import Store
@@ -81,6 +83,7 @@ class _Verification:
 
     def compare(self, root: Root, watch: WatchConfig, *, deep: bool) -> None:
         difference = compare_folder(root, watch, self.store, self.encoder.fingerprint, mounts=self.mounts(watch.name))
+        difference.drop_same_content(partial(content_of, root, watch, file_bytes=self.file_bytes))
         self.result["undone"] += difference.undone()
         self.step(difference.equal)
         for path in difference.not_regular:

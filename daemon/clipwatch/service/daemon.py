@@ -115,6 +115,7 @@ class Daemon:
         watch = FolderWatch(folder.root, folder.rules, folder.watch, self.mirror.inbox, self._clock, self._logger)
         self._watches[folder.name] = watch
         watch.start()
+        folder.watched = watch.tells_all
 
     def _disarm(self, name: str) -> None:
         watch = self._watches.pop(name, None)
@@ -131,6 +132,7 @@ class Daemon:
             if folder.available and folder.check_root():
                 self._watches[name].note_look(folder.last_look_seconds)
                 self._watches[name].supervise()
+                folder.watched = self._watches[name].tells_all
         if now - self._probed >= PROBE_SECONDS:
             self._probed = now
             self.mirror.probe_store()

@@ -17,10 +17,10 @@ SIGNATURE_KEYS: Final = ("size", "mtime_ns", "ctime_ns")
 LEDGER_KEYS: Final = (*SIGNATURE_KEYS, "content", "model", "schema")
 PATH_KEYS: Final = ("path", "path_base64")
 
-_UNLIKE: Final = -1
+UNLIKE: Final = -1
 """A `ctime_ns` that no file has: what looks like its file otherwise is read again all the same."""
 
-_FOREIGN: Final = Signature(_UNLIKE, _UNLIKE, _UNLIKE)
+_FOREIGN: Final = Signature(UNLIKE, UNLIKE, UNLIKE)
 
 
 def id_bytes(point_id: object) -> bytes:
@@ -52,7 +52,7 @@ def ledger_row(point_id: object, payload: Mapping[str, Any] | None) -> LedgerRow
     if not (_fits(size) and _fits(mtime_ns) and _fits(ctime_ns)):
         return LedgerRow(id_bytes(point_id), _FOREIGN, content, model)
     if payload.get("schema", 1) != SCHEMA:
-        ctime_ns = _UNLIKE
+        ctime_ns = UNLIKE
     return LedgerRow(id_bytes(point_id), Signature(size, mtime_ns, ctime_ns), content, model)
 
 
