@@ -25,9 +25,9 @@ from bench.home import SETTLE_SECONDS, BenchFailed, Daemon, Home, moment
 from bench.measure import anonymous_bytes, cpu_seconds, median, rss_bytes, tree, wait_for
 
 from clipwatch.config import ModelConfig, StoreConfig
-from clipwatch.mirror.payload import embedded_point
 from clipwatch.model.encoder import VisionEncoder
 from clipwatch.model.load import load_encoder
+from clipwatch.payload import embedded_point
 from clipwatch.records import Candidate, DecodedImage, Embedding, FileStat, Point, Reason, Signature, Vector
 from clipwatch.store.open import open_store
 

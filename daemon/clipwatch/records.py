@@ -6,7 +6,6 @@ below its folder, parts joined by `/`, never normalised.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import struct
@@ -172,22 +171,6 @@ def uuid_text(id_bytes: bytes) -> str:
 def path_text(path: bytes) -> str:
     r"""A path for people and payloads: bytes that are not UTF-8 are spelled `\xNN`."""
     return path.decode("utf-8", "backslashreplace")
-
-
-def path_payload(path: bytes) -> dict[str, str]:
-    r"""`path`, and `path_base64` where the text alone would not give the bytes back."""
-    text = path_text(path)
-    if text.encode() == path and "\\x" not in text:
-        return {"path": text}
-    return {"path": text, "path_base64": base64.b64encode(path).decode("ascii")}
-
-
-def path_bytes(payload: dict[str, Any]) -> bytes:
-    """The true bytes of a payload's path; inverse of `path_payload`."""
-    encoded = payload.get("path_base64")
-    if isinstance(encoded, str):
-        return base64.b64decode(encoded)
-    return str(payload["path"]).encode("utf-8")
 
 
 @dataclass(frozen=True, slots=True)

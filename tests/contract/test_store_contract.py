@@ -21,7 +21,7 @@ from qdrant_client import QdrantClient, models
 
 from clipwatch.config import StoreConfig
 from clipwatch.errors import CollectionMissing, ConfigError, StoreRejected, StoreUnavailable
-from clipwatch.mirror.payload import reused_point
+from clipwatch.payload import reused_point
 from clipwatch.records import Candidate, FileStat, Reason, Signature
 from clipwatch.store.connect import server_client, socket_client
 from clipwatch.store.contract import Store

@@ -34,13 +34,13 @@ from clipwatch.mirror.notebook import Notebook
 from clipwatch.mirror.pipeline import Decoder
 from clipwatch.model.encoder import VisionEncoder
 from clipwatch.model.load import load_encoder
+from clipwatch.payload import path_bytes
 from clipwatch.records import (
     DecodedImage,
     KnownContent,
     OpenedFile,
     Preprocessing,
     Signature,
-    path_bytes,
     point_uuid,
     uuid_text,
 )

@@ -20,7 +20,8 @@ import numpy as np
 from clipwatch.clock import Moment
 from clipwatch.config import StoreConfig, server_address
 from clipwatch.engine.process import Engine
-from clipwatch.records import Point, Vector, path_payload, point_uuid, uuid_text
+from clipwatch.payload import path_payload
+from clipwatch.records import Point, Vector, point_uuid, uuid_text
 from clipwatch.store.connect import server_client, socket_client
 from clipwatch.store.qdrant import QdrantStore
 

@@ -18,7 +18,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from clipwatch.errors import RejectReason
-from clipwatch.records import path_bytes, path_text
+from clipwatch.payload import path_bytes
+from clipwatch.records import path_text
 from support import pictures
 from support.commands import COMMAND, Home
 from support.folders import wait_until

@@ -70,13 +70,14 @@ def why_nothing(status: Mapping[str, Any] | None, filters: Mapping[str, str]) ->
 
 def _print_paths(hits: Sequence[Mapping[str, Any]], watches: Sequence[WatchConfig], *, end: bytes) -> list[str]:
     """Each hit's absolute path, byte for byte; on a terminal made visible. Sentences about hits without one."""
-    from clipwatch.records import path_bytes
+    from clipwatch.payload import stored_path
 
     roots = {watch.name: os.fsencode(os.path.abspath(watch.path)) for watch in watches}
     elsewhere = sorted({str(hit["folder"]) for hit in hits if hit["folder"] not in roots})
     for hit in hits:
-        if hit["folder"] in roots:
-            path = os.path.join(roots[hit["folder"]], path_bytes(dict(hit)))
+        below = stored_path(hit)
+        if hit["folder"] in roots and below is not None:  # others may have written a path that is none
+            path = os.path.join(roots[hit["folder"]], below)
             shown = path if end == b"\0" or not sys.stdout.isatty() else visible(os.fsdecode(path)).encode()
             sys.stdout.buffer.write(shown + end)
     return [f"Pictures in folder {name!r} are left out: it is not in this configuration." for name in elsewhere]

@@ -29,8 +29,8 @@ from clipwatch.errors import (
     StoreUnavailable,
 )
 from clipwatch.mirror.jobs import Lane, Mailbox
-from clipwatch.mirror.payload import embedded_point, refreshed_payload, reused_point, row_of
 from clipwatch.model.contract import Encoder
+from clipwatch.payload import embedded_point, refreshed_payload, reused_point, row_of
 from clipwatch.records import (
     Candidate,
     DecodedImage,

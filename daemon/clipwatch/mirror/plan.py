@@ -10,8 +10,8 @@ from typing import Final
 from clipwatch.errors import RejectReason
 from clipwatch.mirror.ledger import Known
 from clipwatch.mirror.notebook import Rejection
+from clipwatch.payload import UNLIKE
 from clipwatch.records import Reason, Signature
-from clipwatch.store.payload import UNLIKE
 
 TRY_EACH_LOOK: Final = frozenset({RejectReason.UNREADABLE, RejectReason.STORE_REFUSED})
 """Trouble that may heal with the file as it is: tried again at each look, and told only once."""

@@ -28,14 +28,15 @@ from clipwatch.errors import (
     StoreUnavailable,
     UpsertRefused,
 )
+from clipwatch.payload import LEDGER_KEYS, PATH_KEYS, ledger_row, stored_path
 from clipwatch.records import LedgerRow, Point, Vector
 from clipwatch.store import collection as shape
-from clipwatch.store import payload as stored
 from clipwatch.store.classify import blames
 from clipwatch.store.contract import Hit, Refusal, StoredPoint, StoreInfo
 from clipwatch.store.faults import CLIENT_ERRORS, Origin, StoreConflict, lost_connection, not_completed, translate
 from clipwatch.store.owners import MARK
 from clipwatch.store.pages import Each, Pages
+from clipwatch.store.points import id_text, is_usable, stored_ids, stored_vector
 
 REQUEST_BYTES: Final = 8 * 2**20
 """A quarter of the 32 MiB that a Qdrant server takes by default; proxies often take less, hence the halving."""
@@ -197,7 +198,7 @@ class QdrantStore:
     def upsert(self, points: Sequence[Point]) -> tuple[Refusal, ...]:
         """See `Store`."""
         for point in points:
-            if not stored.is_usable(point.vector) or self._width not in (None, len(point.vector)):
+            if not is_usable(point.vector) or self._width not in (None, len(point.vector)):
                 raise ValueError(f"the vector of point {point.id} is not finite, non-zero float32 of the right width")
         refusals: list[Refusal] = []
         for chunk in self._requests(points):
@@ -225,23 +226,23 @@ class QdrantStore:
     def ledger(self, folder: str) -> Iterator[Sequence[LedgerRow]]:
         """See `Store`."""
         condition = models.Filter(must=[_folder_is(folder)])
-        keys = models.PayloadSelectorInclude(include=list(stored.LEDGER_KEYS))
+        keys = models.PayloadSelectorInclude(include=list(LEDGER_KEYS))
 
         def fetch(offset: Any) -> tuple[Sequence[LedgerRow], Any]:
             records, following = self._scroll(condition, offset, _PAGE_POINTS, keys)
-            return [stored.ledger_row(record.id, record.payload) for record in records], following
+            return [ledger_row(record.id, record.payload) for record in records], following
 
         return Pages(fetch)
 
     def rows(self, ids: Sequence[str]) -> dict[str, LedgerRow]:
         """See `Store`."""
-        records = self._retrieve(ids, stored.LEDGER_KEYS)
-        return {stored.id_text(record.id): stored.ledger_row(record.id, record.payload) for record in records}
+        records = self._retrieve(ids, LEDGER_KEYS)
+        return {id_text(record.id): ledger_row(record.id, record.payload) for record in records}
 
     def paths(self, ids: Sequence[str]) -> dict[str, bytes]:
         """See `Store`. A point that names no path is left out."""
-        found = ((record.id, stored.stored_path(record.payload)) for record in self._retrieve(ids, stored.PATH_KEYS))
-        return {stored.id_text(point_id): path for point_id, path in found if path is not None}
+        found = ((record.id, stored_path(record.payload)) for record in self._retrieve(ids, PATH_KEYS))
+        return {id_text(point_id): path for point_id, path in found if path is not None}
 
     def vectors(self, contents: Sequence[str], model: str) -> dict[str, tuple[Vector, dict[str, Any]]]:
         """See `Store`."""
@@ -261,7 +262,7 @@ class QdrantStore:
             condition = models.Filter(must=[_equal("model", model), _one_of("content", sorted(wanted))])
             records, offset = self._scroll(condition, offset, _PAGE_POINTS_WITH_VECTORS, True, vectors=True)
             for record in records:
-                vector, payload = stored.stored_vector(record.vector), record.payload or {}
+                vector, payload = stored_vector(record.vector), record.payload or {}
                 content = payload.get("content")
                 if content in wanted and vector is not None and self._width in (None, len(vector)):
                     found[content] = (vector, payload)
@@ -296,7 +297,7 @@ class QdrantStore:
 
     def search(self, vector: Vector, limit: int, *, model: str, filters: Mapping[str, str] | None = None) -> list[Hit]:
         """See `Store`."""
-        if not stored.is_usable(vector):
+        if not is_usable(vector):
             raise ValueError("a search needs a finite, non-zero float32 vector")
         conditions: list[models.Condition] = [
             _equal("model", model),
@@ -312,7 +313,7 @@ class QdrantStore:
             rescored = models.QuantizationSearchParams(rescore=True, oversampling=2.0)
             arguments["search_params"] = models.SearchParams(quantization=rescored)
         answer = self._call("search", lambda c: c.query_points(self._name, **arguments))
-        return [Hit(stored.id_text(point.id), point.score, point.payload or {}) for point in answer.points]
+        return [Hit(id_text(point.id), point.score, point.payload or {}) for point in answer.points]
 
     def points(self, *, vectors: bool) -> Iterator[StoredPoint]:
         """See `Store`."""
@@ -321,7 +322,7 @@ class QdrantStore:
         def fetch(offset: Any) -> tuple[Sequence[StoredPoint], Any]:
             records, following = self._scroll(None, offset, size, True, vectors=vectors)
             return [
-                StoredPoint(stored.id_text(record.id), record.payload or {}, stored.stored_vector(record.vector))
+                StoredPoint(id_text(record.id), record.payload or {}, stored_vector(record.vector))
                 for record in records
             ], following
 
@@ -513,7 +514,7 @@ class QdrantStore:
         def fetch(part: Sequence[Any]) -> None:
             found.extend(self._call("retrieve", lambda c: c.retrieve(self._name, part, with_payload=list(keys))))
 
-        self._in_parts(stored.stored_ids(ids), fetch)
+        self._in_parts(stored_ids(ids), fetch)
         return found
 
     def _count_folders(self) -> dict[str, int]:
@@ -536,7 +537,7 @@ def _smaller(part: Sequence[T], most: int | None) -> list[Sequence[T]]:
 
 
 def _has_id(ids: Sequence[str]) -> models.HasIdCondition:
-    return models.HasIdCondition(has_id=stored.stored_ids(ids))
+    return models.HasIdCondition(has_id=stored_ids(ids))
 
 
 def _equal(key: str, value: str) -> models.FieldCondition:

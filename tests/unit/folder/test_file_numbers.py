@@ -18,9 +18,8 @@ from clipwatch.folder.rules import FileRules
 from clipwatch.folder.scan import look
 from clipwatch.folder.settle import Settling
 from clipwatch.mirror.ledger import Ledger
-from clipwatch.mirror.payload import refreshed_payload
+from clipwatch.payload import ledger_row, refreshed_payload
 from clipwatch.records import Signature, file_stat, point_uuid, wrapped
-from clipwatch.store.payload import ledger_row
 from support.folders import opened_root
 from support.small_disk import small_disk
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from clipwatch import payload
 from clipwatch.config import WatchConfig
 from clipwatch.folder.watch import POLL_SECONDS
 from clipwatch.mirror import folder_mirror
 from clipwatch.records import OpenedFile, Point
-from clipwatch.store import payload
 from support.folders import wait_until
 from support.mirrors import (
     Bench,

@@ -21,9 +21,10 @@ from clipwatch.config import StoreConfig, server_address
 from clipwatch.engine.process import Engine
 from clipwatch.errors import ConfigError, LockHeld, StoreUnavailable
 from clipwatch.mirror.ledger import Ledger
+from clipwatch.payload import LEDGER_KEYS, PATH_KEYS, ledger_row, picture_facts, stored_path
 from clipwatch.records import Signature
 from clipwatch.store.open import open_store
-from clipwatch.store.payload import LEDGER_KEYS, PATH_KEYS, ledger_row, picture_facts, stored_ids, stored_path
+from clipwatch.store.points import stored_ids
 from clipwatch.store.retry import RetryingStore
 from support.stores import WIDTH, Told, sample_point, unit
 
