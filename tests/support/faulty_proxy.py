@@ -118,6 +118,8 @@ class FaultyProxy:
     def __init__(self, upstream: Path, *, socket: Path | None = None, timeout_seconds: float = 60) -> None:
         self.requests: list[Request] = []
         self.on_request: Callable[[Request], None] | None = None
+        self.change_body: Callable[[Request], bytes] | None = None
+        """What the engine is given instead of a request's own body."""
         self.socket_path = socket
         self._upstream = upstream
         self._timeout_seconds = timeout_seconds
@@ -291,11 +293,17 @@ class FaultyProxy:
         else:
             connection.sendall(answer)
 
+    def forward(self, request: Request) -> bytes:
+        """What the engine answers to *request*; nobody is told."""
+        return self._forward(request)
+
     def _forward(self, request: Request) -> bytes:
         upstream = _UnixConnection(self._upstream, self._timeout_seconds)
         try:
             headers = {k: v for k, v in request.headers.items() if k not in ("connection", "host")}
-            upstream.request(request.method, request.target, request.body or None, headers)
+            body = request.body if self.change_body is None else self.change_body(request)
+            headers.pop("content-length", None)
+            upstream.request(request.method, request.target, body or None, headers)
             response = upstream.getresponse()
             content_type = response.headers.get("Content-Type", "application/json")
             return _message(response.status, (("Content-Type", content_type),), response.read())

@@ -98,7 +98,9 @@ def page(status: dict[str, Any]) -> Iterator[str]:
         how = f", watched by {folder['backend']}" if folder.get("backend") else ""
         yield f"  folder  {folder['name']} at {visible(folder['path'])}: {folder['state']}{how}"
         yield from (
-            f"          {visible(folder[key])}" for key in ("trouble", "put_aside", "watch_reason") if folder.get(key)
+            f"          {visible(folder[key])}"
+            for key in ("trouble", "unconfirmed_why", "put_aside", "watch_reason")
+            if folder.get(key)
         )
         for directory, why in folder.get("unreadable", {}).items():
             yield f"          cannot read {visible(directory)}: {visible(why)}"
@@ -107,7 +109,11 @@ def page(status: dict[str, Any]) -> Iterator[str]:
     if status.get("troubles"):
         yield "  lately"
         for trouble in status["troubles"]:
-            words = (str(trouble[key]) for key in ("path", "reason", "message", "error", "hint") if trouble.get(key))
+            words = (
+                str(trouble[key])
+                for key in ("path", "differs", "reason", "message", "error", "hint")
+                if trouble.get(key)
+            )
             yield visible(f"    {trouble['at'][:19]}Z {trouble['event']}: {' · '.join(words)}")
 
 

@@ -28,8 +28,9 @@ from clipwatch.mirror.known_files import KnownFiles, still_there
 from clipwatch.mirror.ledger import Ledger
 from clipwatch.mirror.mounts import Mounts, sentence
 from clipwatch.mirror.notebook import Notebook, Rejection
+from clipwatch.mirror.pauses import pause_seconds
 from clipwatch.mirror.pending import OnTheWay, Pending
-from clipwatch.mirror.pipeline import Rejected, Stored
+from clipwatch.mirror.pipeline import Mismatched, Rejected, Stored
 from clipwatch.mirror.plan import (
     KEEPS_ITS_POINT,
     RETRY_CRASHED_SECONDS,
@@ -155,6 +156,14 @@ class FolderMirror:
         self._identity = (0, 0)
         self._periodic: float | None = None
         self._doubt = False
+        self.doubts = 0
+        """How often in a row the collection turned out to be another than was believed."""
+        self.doubt_text = ""
+        """What was found the last time, for people."""
+        self._doubtful: float | None = None
+        """The monotonic moment at which everything is read and compared again for that."""
+        self._given_up: set[bytes] = set()
+        """Of `in_hand`: those whose point the store will not hold soon, so that no gone point waits for them."""
         self._unlooked = True
         """No look has begun since the folder was found: what is in it may be another folder's."""
         self.unproven: list[bytes] = []
@@ -170,7 +179,7 @@ class FolderMirror:
 
         All else is found out by a look, which also keeps the promises of looks that were asked of *before*.
         """
-        self.in_hand, self.ledger = before.in_hand, before.ledger
+        self.in_hand, self.ledger, self._given_up = before.in_hand, before.ledger, before._given_up
         self.looks, self.looks_started = before.looks, before.looks_started
         self.asked = before.asked + 1
         self._look_reason = "settings changed"
@@ -327,7 +336,7 @@ class FolderMirror:
             return max(self.owner_due, now + RETRY_FOLDER_SECONDS)
         if not self.available:
             return self._try_again
-        moments = [self._periodic]
+        moments = [self._periodic, self._doubtful]
         if self.ledger is not None and not self.loading and not self.unproven:
             if taking:
                 moments.append(self.pending.next_ready(backlog=backlog))
@@ -364,6 +373,9 @@ class FolderMirror:
 
     def schedule(self, now: float) -> None:
         """Ask for the looks whose time has come."""
+        if self._doubtful is not None and now >= self._doubtful:
+            self._doubtful = None
+            self.ask_look(self.doubt_text, doubt=True)
         if self._periodic is not None and now >= self._periodic:
             self._periodic = None
             # Others may have changed the collection too: a periodic look believes nothing.
@@ -683,7 +695,9 @@ class FolderMirror:
 
     def _let_go(self, candidate: Candidate, now: float) -> None:
         taken = self.in_hand.pop(candidate.path, None)
-        if taken is not None:
+        if candidate.path in self._given_up:
+            self._given_up.discard(candidate.path)
+        elif taken is not None:
             self._on_the_way.leave(taken.stat.signature.size)
         if candidate.path in self._look_after:
             self._look_after.discard(candidate.path)
@@ -722,11 +736,53 @@ class FolderMirror:
         self._look_after.add(candidate.path)
         self._let_go(candidate, now)
 
-    def mismatched(self, candidate: Candidate, now: float) -> None:
-        """The store took its point and does not hold it: somebody else changes the collection, or the ledger errs."""
-        if now >= self._look_allowed:
-            self.ask_look("read back", doubt=True)
-        self.again(candidate, now)
+    def learned(self, outcome: Mismatched, now: float) -> None:
+        """The store took the candidate's point and holds something else: that is what is believed from now on.
+
+        One that the pipeline does not keep was believed to be there, and was not: others may be missing too.
+        """
+        candidate = outcome.candidate
+        if self.ledger is not None and outcome.row is not None:
+            self.ledger.put(outcome.row)
+        elif self.ledger is not None:
+            self.ledger.remove(point_uuid(self.name, candidate.path))
+        if not outcome.waiting:
+            self.doubt("a point is not there", now)
+            self.again(candidate, now)
+
+    def doubt(self, text: str, now: float) -> None:
+        """Have everything read and compared again, after a pause that grows until `is_certain`."""
+        self.doubts += 1
+        self.doubt_text = text
+        self._doubtful = now + pause_seconds(self.doubts)
+
+    @property
+    def will_look_again(self) -> bool:
+        """Whether everything is going to be read and compared again for a doubt."""
+        return self._doubtful is not None
+
+    def is_certain(self) -> None:
+        """The store's own count is what is believed."""
+        self.doubts, self.doubt_text, self._doubtful = 0, "", None
+
+    def has_moved_on(self, candidate: Candidate) -> bool:
+        """Whether the file of a *candidate* that waits in the pipeline is another one by now, or gone."""
+        if candidate.path not in self._look_after or not self.available:
+            return False
+        if self.watch.max_images:
+            return True  # Whether it is among the first is found out by a scan.
+        found = look(self.root, self.rules, candidate.path, follow_symlinks=self.watch.follow_symlinks)
+        if isinstance(found, FileStat) and found.signature == candidate.stat.signature:
+            self._look_after.discard(candidate.path)
+            return False
+        return True
+
+    def give_up(self, candidate: Candidate) -> None:
+        """The candidate's point may not come for long: what is gone no longer waits for what it may turn out to be."""
+        taken = self.in_hand.get(candidate.path)
+        if taken is not None and candidate.path not in self._given_up:
+            self._given_up.add(candidate.path)
+            self._on_the_way.leave(taken.stat.signature.size)
 
     def postpone(self, candidate: Candidate, now: float) -> None:
         """The store would not take it now."""
@@ -849,6 +905,7 @@ class FolderMirror:
 
     def disown(self) -> None:
         """What is in hand comes back to nobody."""
-        for candidate in self.in_hand.values():
-            self._on_the_way.leave(candidate.stat.signature.size)
+        for path, candidate in self.in_hand.items():
+            if path not in self._given_up:
+                self._on_the_way.leave(candidate.stat.signature.size)
         self.in_hand = {}

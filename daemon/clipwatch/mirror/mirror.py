@@ -30,10 +30,10 @@ from clipwatch.mirror.folder_mirror import FolderMirror
 from clipwatch.mirror.jobs import Lane, Mailbox
 from clipwatch.mirror.ledger import Ledger, content_key
 from clipwatch.mirror.notebook import Notebook
+from clipwatch.mirror.pauses import TRIES
 from clipwatch.mirror.pending import OnTheWay
 from clipwatch.mirror.pipeline import (
     Decoder,
-    How,
     Killed,
     Mismatched,
     NotReady,
@@ -45,6 +45,7 @@ from clipwatch.mirror.pipeline import (
 )
 from clipwatch.mirror.state import Counts, StoreState
 from clipwatch.mirror.suspects import Suspects
+from clipwatch.mirror.unconfirmed import How, Item
 from clipwatch.model.contract import Encoder
 from clipwatch.records import Candidate, LedgerRow, path_text, point_uuid, uuid_text
 from clipwatch.store.contract import Store
@@ -189,10 +190,12 @@ class Mirror:
         self.pipeline.turn(more_coming=self._room() > 0 and self._is_any_ready(now))
 
     def _idle_seconds(self, now: float) -> float:
-        taking, backlog = self._may_write(now) and self._room(fresh=True) > 0, self._room() > 0
+        may_write, backlog = self._may_write(now), self._room() > 0
+        taking = may_write and self._room(fresh=True) > 0
         moments = [folder.next_moment(now, taking=taking, backlog=backlog) for folder in self.folders.values()]
         if now < self.store_state.parked_until:
             moments.append(self.store_state.parked_until)
+        moments.append(self.pipeline.retry_at if may_write else None)
         waits = [max(0.0, moment - now) for moment in moments if moment is not None]
         filling = self.pipeline.wait_seconds()
         return min(waits if filling is None else [*waits, filling], default=60.0)
@@ -378,6 +381,7 @@ class Mirror:
         """Submit ready files while there is room."""
         if not self._may_write(now):
             return
+        self._retry_unconfirmed(now)
         self._feed_alone(now)
         for folder in self.folders.values():
             room, room_for_fresh = self._room(), self._room(fresh=True)
@@ -393,6 +397,13 @@ class Mirror:
                 self._open(folder, candidate, now, fresh=fresh)
         self._feed_alone(now)
 
+    def _retry_unconfirmed(self, now: float) -> None:
+        for item in list(self.pipeline.unconfirmed):
+            folder = self.folders.get(item.candidate.folder)
+            if folder is None or folder.refused is not None or folder.has_moved_on(item.candidate):
+                self.pipeline.withdraw(item.candidate)
+        self.pipeline.retry(now)
+
     def _is_any_ready(self, now: float) -> bool:
         return any(
             folder.readable and (moment := folder.pending.next_ready()) is not None and moment <= now
@@ -403,7 +414,8 @@ class Mirror:
         if self._suspects.keep_others_back:
             return 0
         if self.store_state.refused:
-            return max(0, min(self.pipeline.room(), self.config.batch.size - self.pipeline.in_flight))
+            at_work = self.pipeline.in_flight + len(self.pipeline.unconfirmed)
+            return max(0, min(self.pipeline.room(), self.config.batch.size - at_work))
         return self.pipeline.room(fresh=fresh)
 
     def _may_go(self, folder: FolderMirror, candidate: Candidate, now: float, *, fresh: bool) -> bool:
@@ -437,7 +449,8 @@ class Mirror:
         """Whether nothing is left but suspects that wait to be tried alone."""
         if not self._suspects.waiting:
             return False
-        return sum(len(folder.in_hand) for folder in self.folders.values()) <= self._suspects.waiting and all(
+        in_hand = sum(len(folder.in_hand) for folder in self.folders.values()) - len(self.pipeline.unconfirmed)
+        return in_hand <= self._suspects.waiting and all(
             not folder.available
             or (folder.ledger is not None and not folder.looking and len(folder.pending) == len(folder.restless))
             for folder in self.folders.values()
@@ -469,9 +482,7 @@ class Mirror:
             case Stored():
                 folder.stored(outcome, now)
                 self.store_state.wrote()
-                self.counts.embedded += outcome.how is How.EMBEDDED
-                self.counts.reused += outcome.how is How.REUSED
-                self.counts.refreshed += outcome.how is How.REFRESHED
+                self._count(outcome)
             case Rejected():
                 folder.reject(outcome, now)
                 self.counts.rejected += 1
@@ -487,11 +498,29 @@ class Mirror:
                     message=outcome.message,
                 )
                 folder.postpone(outcome.candidate, now)
-            case Mismatched():
-                folder.mismatched(outcome.candidate, now)
-            case Postponed():
-                folder.postpone(outcome.candidate, now)
-                self._store_failed(outcome.error, writing=True)
+            case Mismatched() | Postponed():
+                self._take_unstored(folder, outcome, now)
+
+    def _take_unstored(self, folder: FolderMirror, outcome: Mismatched | Postponed, now: float) -> None:
+        """The point is not in the store as it should be."""
+        if outcome.failures == TRIES:
+            folder.give_up(outcome.candidate)
+        if isinstance(outcome, Mismatched):
+            folder.learned(outcome, now)
+            if outcome.waiting:
+                self._count(outcome)
+            return
+        if not outcome.waiting:
+            folder.postpone(outcome.candidate, now)
+        if not outcome.alone:
+            self._store_failed(outcome.error, writing=True)
+
+    def _count(self, outcome: Stored | Mismatched) -> None:
+        """What the model or a copy made counts once it was written, found right or not."""
+        if not outcome.counted:
+            self.counts.embedded += outcome.how is How.EMBEDDED
+            self.counts.reused += outcome.how is How.REUSED
+            self.counts.refreshed += outcome.how is How.REFRESHED
 
     # -- deletes ----------------------------------------------------------------------------------------------
 
@@ -553,29 +582,50 @@ class Mirror:
         moments = [self.pipeline.waiting_since, *(folder.pending.waiting_since() for folder in self.folders.values())]
         return max((now - moment for moment in moments if moment is not None), default=0.0)
 
+    def unconfirmed(self, folder: str) -> list[Item]:
+        """Points of *folder* that the store does not hold as they were written, or refused without saying why."""
+        return [item for item in self.pipeline.unconfirmed if item.candidate.folder == folder and item.failures]
+
     @property
     def quiet(self) -> bool:
         """Whether nothing is known to be left to do for folders that are there."""
+        return not self.pipeline.unconfirmed and self._is_done(patient=True)
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether nothing is left to do but what has failed so often that nobody should wait for it; see `TRIES`."""
+        return all(item.failures >= TRIES for item in self.pipeline.unconfirmed) and self._is_done(patient=False)
+
+    def _is_done(self, *, patient: bool) -> bool:
         return (
             self.store_state.ready
             and not self.pipeline.in_flight
             and not self.writer.queued
             and all(
-                self._is_quiet(folder) and (not folder.available or self._counted.get(folder.name, 0) == folder.looks)
+                self._is_quiet(folder, patient=patient)
+                and (
+                    not folder.available
+                    or self._counted.get(folder.name, 0) == folder.looks
+                    or self._gives_up_on(folder, patient)
+                )
                 for folder in self.folders.values()
             )
         )
 
-    @staticmethod
-    def _is_quiet(folder: FolderMirror) -> bool:
+    def _gives_up_on(self, folder: FolderMirror, patient: bool) -> int:
+        """How many points of *folder* nobody waits for."""
+        return 0 if patient else len(self.unconfirmed(folder.name))
+
+    def _is_quiet(self, folder: FolderMirror, *, patient: bool = True) -> bool:
         return not folder.available or (
             folder.ledger is not None
             and not folder.looking
             and not folder.loading
-            and not folder.in_hand
-            and len(folder.pending) == len(folder.restless)
+            and len(folder.in_hand) == self._gives_up_on(folder, patient)
+            and (len(folder.pending) == len(folder.restless) or (not patient and self.pipeline.unconfirmed.is_full))
             and not folder.unproven
             and (not folder.deletes.gone or folder.deletes.hold is not None)
+            and (not folder.will_look_again or (not patient and folder.doubts >= TRIES))
         )
 
     def _count_exactly(self, folder: FolderMirror) -> None:
@@ -601,8 +651,9 @@ class Mirror:
             self._counted.pop(folder.name, None)
         elif answer != believed:
             self._logger.warning("collection.surprise", folder=folder.name, points=answer, believed=believed)
-            folder.ask_look("count differs", doubt=True)
+            folder.doubt(f"the store counts {answer} points, not {believed}", self._clock.monotonic())
         else:
+            folder.is_certain()
             self._logger.info("collection.counted", folder=folder.name, points=answer, exact=True)
 
     def _tell_exact(self, now: float) -> None:
@@ -637,6 +688,7 @@ class Mirror:
 
     def ask_looks(self, reason: str) -> dict[str, int]:
         """Have all folders compared; for each the number its `looks` must reach."""
+        self.pipeline.unconfirmed.hurry()
         return {name: folder.ask_look(reason, doubt=True, urgent=True) for name, folder in self.folders.items()}
 
     def confirm(self) -> dict[str, int]:

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -27,8 +26,11 @@ from clipwatch.errors import (
     RejectReason,
     StoreRejected,
     StoreUnavailable,
+    UpsertRefused,
 )
 from clipwatch.mirror.jobs import Lane, Mailbox
+from clipwatch.mirror.pauses import pause_seconds
+from clipwatch.mirror.unconfirmed import READ_ONLY_FAILURES, How, Item, Unconfirmed, difference
 from clipwatch.model.contract import Encoder
 from clipwatch.payload import embedded_point, refreshed_payload, reused_point, row_of
 from clipwatch.records import (
@@ -40,6 +42,7 @@ from clipwatch.records import (
     OpenedFile,
     Point,
     Vector,
+    path_text,
     uuid_text,
 )
 from clipwatch.store.contract import Refusal, Store
@@ -71,21 +74,17 @@ class Decoder(Protocol):
         ...
 
 
-class How(StrEnum):
-    """What it took to store a point."""
-
-    EMBEDDED = "embedded"
-    REUSED = "reused"
-    REFRESHED = "refreshed"
-
-
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The collection now holds this candidate's point, read back and found right."""
+    """The collection now holds this candidate's point, read back and found right.
+
+    *counted*: told before as `Mismatched`.
+    """
 
     candidate: Candidate
     row: LedgerRow
     how: How
+    counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +113,33 @@ class Killed:
 
 @dataclass(frozen=True, slots=True)
 class Mismatched:
-    """The store took its point, and what it holds is another or none."""
+    """The store took its point, and what it holds is *row*, or none; *why* says how it differs.
+
+    *failures*: how often in a row. *waiting*: the pipeline keeps it and tries again; without, its point was believed to
+    be there, only its times were to be renewed, and it must be made again.
+    """
 
     candidate: Candidate
+    why: str
+    row: LedgerRow | None
+    how: How
+    failures: int
+    waiting: bool
+    counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """The store did not take it; *error* says who must act."""
+    """The store did not take it; *error* says who must act.
+
+    *waiting*: the pipeline keeps it and tries again; *alone*: while other points were taken.
+    """
 
     candidate: Candidate
     error: ClipwatchError
+    waiting: bool
+    alone: bool = False
+    failures: int = 0
 
 
 Outcome = Stored | Rejected | NotReady | Killed | Mismatched | Postponed
@@ -144,16 +159,6 @@ class StageTimes:
         """One piece of work."""
         self.seconds[stage] += seconds
         self.images[stage] += images
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """One point on its way to the store."""
-
-    candidate: Candidate
-    content: str
-    point: Point
-    how: How
 
 
 class Pipeline:
@@ -201,6 +206,8 @@ class Pipeline:
         self._in_flight = 0
         self._settled = False
         self._submitted: dict[tuple[str, bytes], float] = {}
+        self.unconfirmed = Unconfirmed()
+        """Written, or to be written, and not yet found as they should be; not in flight while they wait."""
         self.not_reusable: set[str] = set()
         """Contents that the ledger names and the store turned out not to have: decode those after all."""
         self.times = StageTimes()
@@ -209,7 +216,7 @@ class Pipeline:
 
     @property
     def in_flight(self) -> int:
-        """Candidates submitted and without an outcome."""
+        """Candidates submitted and without an outcome, but for those in `unconfirmed`."""
         return self._in_flight
 
     @property
@@ -243,6 +250,8 @@ class Pipeline:
 
     def room(self, *, fresh: bool = False) -> int:
         """How many more candidates may be submitted now; of *fresh* ones, a batch more than of a backlog."""
+        if self.unconfirmed.is_full:
+            return 0
         pictures = self._decoding + len(self._fresh) + len(self._decoded)
         known = len(self._known) + len(self._touched)
         return max(0, min((LOOK_AHEAD_BATCHES + fresh) * self._batch.size - pictures, KNOWN_AHEAD - known))
@@ -254,6 +263,11 @@ class Pipeline:
         waiting = [self._oldest_known, self._oldest_decoded if self._may_infer else None]
         oldest = min((moment for moment in waiting if moment is not None), default=None)
         return None if oldest is None else self._overdue_in(oldest)
+
+    @property
+    def retry_at(self) -> float | None:
+        """The monotonic moment from which `retry` has something to do; None where it has nothing, or no room."""
+        return None if self._settled or self._writer.queued >= WRITES_AHEAD else self.unconfirmed.next_due()
 
     def _overdue_in(self, oldest: float) -> float:
         return max(0.0, oldest + self._batch.max_wait_seconds - self._clock.monotonic())
@@ -328,12 +342,15 @@ class Pipeline:
 
     def _encode(self) -> None:
         leaders: list[DecodedImage] = []
+        twins: list[Item] = []
         while (self._fresh or self._decoded) and len(leaders) < self._batch.size:
             image = (self._fresh or self._decoded).popleft()
             followers = self._in_work.get(image.content)
             if followers is None and self._has_content(image.content):
                 # A copy of it was stored since this one was decoded.
                 self._take_known(KnownContent(image.candidate, image.content))
+            elif followers is None and (twin := self.unconfirmed.with_content(image.content)) is not None:
+                twins.append(self._with_vector_of(twin, image))
             elif followers is None:
                 self._in_work[image.content] = []
                 leaders.append(image)
@@ -342,8 +359,17 @@ class Pipeline:
                 self._on_harmless([image.candidate])
                 followers.append(image)
         self._oldest_decoded = self._clock.monotonic() if self._fresh or self._decoded else None
+        if twins:
+            self._write(twins)
         if leaders:
             self._inference.run(partial(self._infer, leaders), self._take_embedded)
+
+    def _with_vector_of(self, item: Item, image: DecodedImage) -> Item:
+        """The point of a picture with the same content as *item*."""
+        point = reused_point(
+            image.candidate, image.content, self._encoder.fingerprint, item.point.vector, item.point.payload
+        )
+        return Item(image.candidate, image.content, point, How.REUSED)
 
     def _infer(self, images: Sequence[DecodedImage]) -> list[tuple[DecodedImage, Vector]]:
         started = self._clock.monotonic()
@@ -360,7 +386,7 @@ class Pipeline:
         for image, vector in pairs:
             if np.isfinite(vector).all():
                 embedding = Embedding(image, vector, self._encoder.fingerprint)
-                items.append(_Item(image.candidate, image.content, embedded_point(embedding, now), How.EMBEDDED))
+                items.append(Item(image.candidate, image.content, embedded_point(embedding, now), How.EMBEDDED))
             else:
                 message = "The model made no usable vector of this picture."
                 for refused in (image, *self._in_work.pop(image.content)):
@@ -390,11 +416,11 @@ class Pipeline:
         items = []
         for item in known:
             if isinstance(found, ClipwatchError):
-                self._finish(Postponed(item.candidate, found))
+                self._finish(Postponed(item.candidate, found, waiting=False))
             elif item.content in found:
                 vector, source = found[item.content]
                 point = reused_point(item.candidate, item.content, self._encoder.fingerprint, vector, source)
-                items.append(_Item(item.candidate, item.content, point, How.REUSED))
+                items.append(Item(item.candidate, item.content, point, How.REUSED))
             else:
                 self.not_reusable.add(item.content)
                 self._finish(NotReady(item.candidate))
@@ -403,7 +429,7 @@ class Pipeline:
 
     def _refresh(self, touched: list[KnownContent]) -> None:
         items = [
-            _Item(
+            Item(
                 item.candidate,
                 item.content,
                 Point(
@@ -417,44 +443,61 @@ class Pipeline:
         ]
         self._write(items)
 
-    def _write(self, items: list[_Item]) -> None:
+    def _write(self, items: list[Item]) -> None:
         self._writing += len(items)
         self._writer.run(partial(self._store_and_verify, items), self._take_written)
 
-    def _store_and_verify(self, items: list[_Item]) -> list[tuple[_Item, Outcome]]:
-        """Write, read back, compare: only what the collection itself says is called stored."""
+    def _store_and_verify(self, items: list[Item], *, again: bool = False) -> list[tuple[Item, Outcome]]:
+        """Write, read back, compare: only what the collection itself says is called stored.
+
+        *again*: they were written before, and the model does not wait for them.
+        """
         try:
-            refusals = self._put(items)
+            refusals = self._put(items, again=again)
             stored = self._clock.monotonic()
+            items = [replace(item, written=True) for item in items]
             rows = self._store.rows([item.point.id for item in items])
+        except UpsertRefused as error:
+            # What was refused among others before is refused alone: that says nothing against the store.
+            return [self._refused(item, error) if item.failures else _postponed(item, error) for item in items]
         except (StoreUnavailable, StoreRejected) as error:
-            return [(item, Postponed(item.candidate, error)) for item in items]
+            return [_postponed(item, error) for item in items]
         verified = self._clock.monotonic()
         self.times.add("verify", verified - stored, len(items))
         refused = {refusal.point.id: refusal for refusal in refusals}
-        outcomes: list[tuple[_Item, Outcome]] = []
-        wrong = 0
+        outcomes: list[tuple[Item, Outcome]] = []
         for item in items:
-            expected = row_of(item.candidate, item.content, self._encoder.fingerprint)
             refusal = refused.get(item.point.id)
-            if refusal is not None and refusal.error is not None:
-                outcomes.append((item, Postponed(item.candidate, refusal.error)))
-            elif refusal is not None:
+            if refusal is None:
+                outcomes.append(self._judged(item, rows))
+            elif refusal.error is not None:
+                outcomes.append(self._refused(item, refusal.error))
+            else:
                 message = f"The store refuses its point: {refusal.message}"
                 outcomes.append((item, Rejected(item.candidate, RejectReason.STORE_REFUSED, message)))
-            elif rows.get(item.point.id) == expected:
-                outcomes.append((item, Stored(item.candidate, expected, item.how)))
-            else:
-                wrong += 1
-                outcomes.append((item, Mismatched(item.candidate)))
-        if wrong:
-            self._logger.warning("batch.mismatch", points=wrong)
-        self._logger.info(
-            "batch.verified", points=len(items) - len(refused) - wrong, seconds=round(verified - stored, 4)
-        )
+        right = sum(isinstance(outcome, Stored) for _, outcome in outcomes)
+        self._logger.info("batch.verified", points=right, seconds=round(verified - stored, 4))
         return outcomes
 
-    def _put(self, items: Sequence[_Item]) -> tuple[Refusal, ...]:
+    @staticmethod
+    def _refused(item: Item, error: StoreRejected) -> tuple[Item, Outcome]:
+        """A point that was refused in words that do not tell why, while others were taken."""
+        item = replace(item, failures=item.failures + 1, why=error.sentence(), written=False)
+        return item, Postponed(item.candidate, error, waiting=True, alone=True, failures=item.failures)
+
+    def _judged(self, item: Item, rows: Mapping[str, LedgerRow]) -> tuple[Item, Outcome]:
+        """What became of a point that was written, by what the store holds."""
+        wanted, row = row_of(item.candidate, item.content, self._encoder.fingerprint), rows.get(item.point.id)
+        why = difference(wanted, row)
+        if not why:
+            return item, Stored(item.candidate, wanted, item.how, item.counted)
+        # Where only times were to be renewed there is no vector to write again.
+        others = row is None or (row.content, row.model) != (wanted.content, wanted.model)
+        waiting = not (item.how is How.REFRESHED and others)
+        outcome = Mismatched(item.candidate, why, row, item.how, item.failures + 1, waiting, item.counted)
+        return replace(item, failures=item.failures + 1, why=why, counted=True), outcome
+
+    def _put(self, items: Sequence[Item], *, again: bool) -> tuple[Refusal, ...]:
         started = self._clock.monotonic()
         refreshed = {item.point.id: item.point.payload for item in items if item.how is How.REFRESHED}
         points = [item.point for item in items if item.how is not How.REFRESHED]
@@ -465,10 +508,10 @@ class Pipeline:
             if points:
                 refusals = self._store.upsert(points)
             seconds = self._clock.monotonic() - started
-            self.times.add("store", seconds, len(items))
+            self.times.add("store", seconds, 0 if again else len(items))
             self._logger.info("batch.stored", points=len(items) - len(refusals), seconds=round(seconds, 4))
         finally:
-            if items[0].how is How.EMBEDDED:
+            if items[0].how is How.EMBEDDED and not again:
                 self._mailbox.post(self._take_stored)
         return refusals
 
@@ -476,29 +519,93 @@ class Pipeline:
         """The store has the vectors that were made last, or will not have them now."""
         self._unstored = False
 
-    def _take_written(self, outcomes: list[tuple[_Item, Outcome]]) -> None:
+    def _take_written(self, outcomes: list[tuple[Item, Outcome]]) -> None:
         self._writing -= len(outcomes)
-        shared: list[_Item] = []
+        shared: list[Item] = []
         for item, outcome in outcomes:
-            if item.how is How.EMBEDDED:
-                followers = self._in_work.pop(item.content, [])
-                if isinstance(outcome, Stored):
-                    for image in followers:
-                        point = reused_point(
-                            image.candidate,
-                            image.content,
-                            self._encoder.fingerprint,
-                            item.point.vector,
-                            item.point.payload,
-                        )
-                        shared.append(_Item(image.candidate, image.content, point, How.REUSED))
-                elif followers:
-                    self._decoded.extendleft(reversed(followers))
-                    self._oldest_decoded = self._oldest_decoded or self._clock.monotonic()
+            followers = self._in_work.pop(item.content, []) if item.how is How.EMBEDDED else []
+            shared += [self._with_vector_of(item, image) for image in followers]
             self.not_reusable.discard(item.content)
-            self._finish(outcome)
+            if isinstance(outcome, (Mismatched, Postponed)) and outcome.waiting:
+                self._keep(item)
+                self._on_outcome(outcome)
+            else:
+                self.unconfirmed.done(item)
+                self._finish(outcome)
+        self._tell_unconfirmed(outcomes)
         if shared:
             self._write(shared)
+
+    # -- what the store does not hold as it was written -------------------------------------------------
+
+    def _keep(self, item: Item) -> None:
+        self._in_flight -= 1
+        if self._settled:
+            self._submitted.pop((item.candidate.folder, item.candidate.path), None)
+        else:
+            self.unconfirmed.add(item, self._clock.monotonic())
+
+    def _tell_unconfirmed(self, outcomes: Sequence[tuple[Item, Outcome]]) -> None:
+        differ = [item for item, outcome in outcomes if isinstance(outcome, Mismatched)]
+        refused = [item for item, outcome in outcomes if isinstance(outcome, Postponed) and outcome.alone]
+        for items, tell in ((differ, self._tell_differing), (refused, self._tell_refused)):
+            if items:
+                tell(len(items), max(items, key=lambda item: item.failures))
+
+    def _tell_differing(self, points: int, item: Item) -> None:
+        self._logger.warning(
+            "batch.mismatch",
+            points=points,
+            differs=item.why,
+            folder=item.candidate.folder,
+            path=path_text(item.candidate.path),
+            failures=item.failures,
+            again_seconds=pause_seconds(item.failures),
+        )
+
+    def _tell_refused(self, points: int, item: Item) -> None:
+        self._logger.warning(
+            "batch.refused",
+            points=points,
+            reason=item.why,
+            folder=item.candidate.folder,
+            path=path_text(item.candidate.path),
+            failures=item.failures,
+            again_seconds=pause_seconds(item.failures),
+        )
+
+    def retry(self, now: float) -> None:
+        """Read, and where that does not help write, the points in `unconfirmed` whose time has come."""
+        if self._settled or self._writer.queued >= WRITES_AHEAD:
+            return
+        items = self.unconfirmed.take_due(now, REUSE_POINTS_PER_WRITE)
+        if items:
+            self._in_flight += len(items)
+            self._writing += len(items)
+            self._writer.run(partial(self._confirm, items), self._take_written)
+
+    def _confirm(self, items: list[Item]) -> list[tuple[Item, Outcome]]:
+        """First read: what was only late is there now, and need not be written again."""
+        written = [item for item in items if item.written]
+        unwritten = [item for item in items if not item.written]
+        outcomes: list[tuple[Item, Outcome]] = []
+        try:
+            rows = self._store.rows([item.point.id for item in written]) if written else {}
+        except (StoreUnavailable, StoreRejected) as error:
+            return [_postponed(item, error) for item in items]
+        for item in written:
+            judged, outcome = self._judged(item, rows)
+            if isinstance(outcome, Mismatched) and outcome.waiting and item.failures > READ_ONLY_FAILURES:
+                unwritten.append(item)
+            else:
+                outcomes.append((judged, outcome))
+        return outcomes + (self._store_and_verify(unwritten, again=True) if unwritten else [])
+
+    def withdraw(self, candidate: Candidate) -> None:
+        """The file has changed or gone, or nobody wants its point any more: it is `NotReady`."""
+        if self.unconfirmed.withdraw(candidate):
+            self._in_flight += 1
+            self._finish(NotReady(candidate))
 
     def reconfigure(self, batch: BatchConfig) -> None:
         """Batches of another size from now on."""
@@ -511,6 +618,9 @@ class Pipeline:
             for item in queue:
                 self._drop(item.candidate)
             queue.clear()
+        for waiting in list(self.unconfirmed):
+            self.unconfirmed.withdraw(waiting.candidate)
+            self._submitted.pop((waiting.candidate.folder, waiting.candidate.path), None)
         self._oldest_decoded = self._oldest_known = None
 
     def _drop(self, candidate: Candidate) -> None:
@@ -525,3 +635,7 @@ class Pipeline:
     def close(self, wait_seconds: float) -> None:
         """End the inference lane."""
         self._inference.close(wait_seconds)
+
+
+def _postponed(item: Item, error: ClipwatchError) -> tuple[Item, Outcome]:
+    return item, Postponed(item.candidate, error, waiting=True)

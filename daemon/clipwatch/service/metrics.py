@@ -127,6 +127,11 @@ def _folders(folders: Iterable[Status]) -> Iterator[Metric]:
         ("clipwatch_folder_points", "Points of the folder.", lambda f: f["points"]),
         ("clipwatch_deletes_held", "Deletes that wait for a later scan or `confirm`.", lambda f: f["held"]),
         (
+            "clipwatch_unconfirmed",
+            "Points that the store does not hold as they were written, or refuses without saying why.",
+            lambda f: f["unconfirmed"],
+        ),
+        (
             "clipwatch_watch_healthy",
             "0: changes are not heard of as configured; scans still find them.",
             lambda f: f.get("healthy"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from clipwatch.mirror.mirror import Mirror
+from clipwatch.mirror.unconfirmed import sentence
 from clipwatch.model.contract import Encoder
 
 STATES: Final = (
@@ -130,6 +131,8 @@ def describe_mirror(
                 "ignored": sum(folder.counts.ignored.values()),
                 "held": folder.deletes.held,
                 "put_aside": folder.aside_text,
+                "unconfirmed": len(mirror.unconfirmed(folder.name)),
+                "unconfirmed_why": sentence(folder.name, mirror.unconfirmed(folder.name)),
                 "trouble": folder.trouble or folder.hold_text,
                 "unreadable": {
                     path.decode("utf-8", "backslashreplace") or ".": why
@@ -140,13 +143,14 @@ def describe_mirror(
                 **watches.get(folder.name, {}),
             }
         )
+    moving = pending - sum(folder["unconfirmed"] for folder in folders)
     return {
         "state": worst([folder["state"] for folder in folders]),
         "images": sum(folder["images"] for folder in folders),
         "points": sum(folder["points"] for folder in folders),
         "pending": pending,
         "images_per_second": round(rate, 2),
-        "eta_seconds": round(pending / rate) if pending and rate else None,
+        "eta_seconds": round(moving / rate) if moving and rate else None,
         "lag_seconds": round(mirror.lag_seconds(now), 3),
         "rejected": sum(folder["rejected"] for folder in folders),
         "rejected_by_reason": dict(
@@ -155,6 +159,7 @@ def describe_mirror(
         "ignored": sum(folder["ignored"] for folder in folders),
         "held": sum(folder["held"] for folder in folders),
         "put_aside": sum(len(folder.aside) for folder in mirror.folders.values()),
+        "unconfirmed": sum(folder["unconfirmed"] for folder in folders),
         "model": describe_model(mirror.encoder),
         "store": {
             "available": mirror.store_state.available,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from clipwatch.clock import Clock
 from clipwatch.errors import ClipwatchError, RejectReason, StoreUnavailable
+from clipwatch.mirror.folder_mirror import FolderMirror
 from clipwatch.mirror.mirror import Mirror
 from clipwatch.mirror.state import Counts
+from clipwatch.mirror.unconfirmed import sentence
 from clipwatch.records import path_text
 
 PROGRESS_SECONDS: Final = 0.2
@@ -42,38 +44,40 @@ class SyncRequest:
         waited_for = [name for name in self._looks if name in folders and folders[name].available]
         # A folder that has not been tried yet has neither been found nor said what is wrong with it.
         untried = any(not f.available and not f.trouble for f in folders.values())
-        if untried or not self._mirror.quiet or any(folders[n].looks < self._looks[n] for n in waited_for):
+        at_rest = self._mirror.quiet or self._mirror.has_given_up
+        if untried or not at_rest or any(folders[n].looks < self._looks[n] for n in waited_for):
             return False
         self.result = self.counts()
         self.undone = [f.trouble for f in folders.values() if not f.available]
         if self._mirror.doubt:
             self.undone.append(self._mirror.doubt)
         for folder in folders.values():
-            if folder.deletes.held:
-                self.undone.append(
-                    f"{folder.deletes.held} deletes in folder {folder.name} are held ({folder.hold_text})."
-                )
-            if folder.aside:
-                self.undone.append(folder.aside_text)
-            if folder.restless:
-                first = path_text(folder.restless[0])
-                self.undone.append(
-                    f"{len(folder.restless)} files in folder {folder.name} keep changing and were left: {first} first."
-                )
-            refused = [it for it in folder.rejected.values() if it.reason is RejectReason.STORE_REFUSED]
-            if refused:
-                first = path_text(refused[0].path)
-                self.undone.append(
-                    f"{len(refused)} images of folder {folder.name} have no point of their present content: {first} "
-                    f"first. {refused[0].message}"
-                )
-            for directory, reason in folder.counts.unreadable.items():
-                name = path_text(directory) or "."
-                self.undone.append(f"Directory {name} of folder {folder.name} could not be read: {reason}.")
+            self.undone += self._left_in_store(folder)
+            self.undone += _left_in_folder(folder)
         # The other folders are done: what is said of this one is what ends the command.
         self.error = next((f.refused for f in folders.values() if f.refused is not None), None)
         self.done.set()
         return True
+
+    def _left_in_store(self, folder: FolderMirror) -> Iterator[str]:
+        """Sentences about points that are not as they should be."""
+        unconfirmed = sentence(folder.name, self._mirror.unconfirmed(folder.name))
+        if unconfirmed:
+            yield unconfirmed
+        waiting = len(folder.pending) - len(folder.restless)
+        if unconfirmed and waiting:
+            yield f"{waiting} more files of folder {folder.name} wait until those are confirmed."
+        if folder.doubts:
+            yield f"The collection was not as it should be: {folder.doubt_text} ({folder.name})."
+        if folder.deletes.held:
+            yield f"{folder.deletes.held} deletes in folder {folder.name} are held ({folder.hold_text})."
+        refused = [it for it in folder.rejected.values() if it.reason is RejectReason.STORE_REFUSED]
+        if refused:
+            first = path_text(refused[0].path)
+            yield (
+                f"{len(refused)} images of folder {folder.name} have no point of their present content: {first} "
+                f"first. {refused[0].message}"
+            )
 
     def _is_given_up(self) -> bool:
         """A daemon waits for its store for ever; whoever asked it for a pass does not."""
@@ -106,6 +110,18 @@ class SyncRequest:
             "held": sum(folder.deletes.held for folder in folders),
             "seconds": round(self._clock.monotonic() - self._started, 3),
         }
+
+
+def _left_in_folder(folder: FolderMirror) -> Iterator[str]:
+    """Sentences about files that were not dealt with."""
+    if folder.aside:
+        yield folder.aside_text
+    if folder.restless:
+        first = path_text(folder.restless[0])
+        yield f"{len(folder.restless)} files in folder {folder.name} keep changing and were left: {first} first."
+    for directory, reason in folder.counts.unreadable.items():
+        name = path_text(directory) or "."
+        yield f"Directory {name} of folder {folder.name} could not be read: {reason}."
 
 
 def run_to_quiet(

@@ -41,6 +41,7 @@ TROUBLES = {
     "ClipwatchStoreAway": Trouble("clipwatch_store_up", ill="0x60", well="1x60", fires_at_minute=5),
     "ClipwatchFolderMissing": Trouble("clipwatch_folder_up", "0x60", "1x60", 10, FOLDER),
     "ClipwatchDeletesHeld": Trouble("clipwatch_deletes_held", "3x60", "0x60", 1, FOLDER),
+    "ClipwatchUnconfirmed": Trouble("clipwatch_unconfirmed", "2x60", "0x60", 10, FOLDER),
     "ClipwatchRejectedGrowing": Trouble("clipwatch_rejected", "0x60 11x60", "0x60 10x60", 61, {"reason": "truncated"}),
     "ClipwatchNoScan": Trouble("clipwatch_last_scan_timestamp_seconds", "0x200", "0x100 6000x100", 181, FOLDER),
     "ClipwatchWatchUnhealthy": Trouble("clipwatch_watch_healthy", "0x60", "1x60", 10, FOLDER),

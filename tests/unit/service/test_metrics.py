@@ -44,6 +44,7 @@ STATUS: Mapping[str, Any] = {
             "images": 12,
             "points": 9,
             "held": 5,
+            "unconfirmed": 6,
             "healthy": False,
             "last_scan": 1e9,
             "last_scan_seconds": 0.25,
@@ -54,6 +55,7 @@ STATUS: Mapping[str, Any] = {
             "images": 0,
             "points": 0,
             "held": 0,
+            "unconfirmed": 0,
             "last_scan": None,
             "last_scan_seconds": 0.0,
         },
@@ -86,6 +88,7 @@ def test_every_figure_of_the_status_is_told() -> None:
     told = samples()
     assert told["clipwatch_images_total", "points"] == 9
     assert told["clipwatch_images_total", "held"] == 5
+    assert told["clipwatch_unconfirmed", "images"] == 6
     assert told["clipwatch_rejected", "truncated"] == 2
     assert told["clipwatch_rejected", "crashed"] == 0
     assert {name[1] for name in told if name[0] == "clipwatch_rejected"} == {str(reason) for reason in RejectReason}
