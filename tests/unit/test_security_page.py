@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from clipwatch.config import LimitsConfig
-from clipwatch.image.jpeg import MAX_SCANS, MAX_SEGMENTS
+from clipwatch.image.jpeg_scans import MAX_SCANS, MAX_SEGMENTS
 from clipwatch.image.png import MAX_CHUNKS
 from clipwatch.service.logs import FIRST_REPEATS
 
