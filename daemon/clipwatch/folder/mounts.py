@@ -49,7 +49,7 @@ def mount_points(path: bytes, linked: Iterable[bytes], mountinfo: Path = Path("/
     """
     folder = os.path.realpath(path)
     points = {mount.point for mount in _mounts(mountinfo) if mount.kind != _TRIGGER}
-    found = {point.removeprefix(_below(folder)) for point in points if point.startswith(_below(folder))}
+    found = {point.removeprefix(_below(folder)) for point in points if point.startswith(_below(folder))} - {b""}
     own = _longest_over(folder, points)
     over = {_longest_over(os.path.realpath(target), points) for target in linked}
     return found | {point for point in over if point not in (b"", own) and not point.startswith(_below(folder))}

@@ -599,7 +599,7 @@ class FolderMirror:
             self._rejections.forget(path)
             if self.ledger.get(point) is None or not self.check_root():
                 return
-            mount = self.mounts.gone().over(path)
+            mount = self.mounts.gone_over(path)
             if mount is None:
                 self.deletes.add(Gone(point, path, witnessed=removed), len(self.ledger))
             else:

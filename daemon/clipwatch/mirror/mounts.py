@@ -16,6 +16,7 @@ from clipwatch.folder.mounts import Unmounted, mount_points, unmounted
 from clipwatch.mirror.holds import UNTIL_MOUNTED
 from clipwatch.mirror.losses import HoldReason
 from clipwatch.mirror.notebook import Notebook
+from clipwatch.mirror.unmet import is_below
 from clipwatch.records import path_text
 
 
@@ -33,6 +34,12 @@ class Mounts:
     def gone(self) -> Unmounted:
         """The mount points seen at which nothing is mounted now."""
         return unmounted(self._folder, self._waiting, follow_symlinks=self._watch.follow_symlinks)
+
+    def gone_over(self, path: bytes) -> bytes | None:
+        """The mount point seen above *path*, below the folder, at which nothing is mounted now; None where none is."""
+        follow = self._watch.follow_symlinks
+        seen = [point for point in self._waiting if follow or is_below(path, [point])]
+        return unmounted(self._folder, seen, follow_symlinks=follow).over(path)
 
     def look_begins(self) -> None:
         """Note what is mounted before anything of it is stored."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from clipwatch.config import WatchConfig
+from clipwatch.folder.mounts import mount_points, unmounted
 from clipwatch.mirror import unmet
 from support.mirrors import HOUR, Bench, bench, fill, picture, put
 from support.small_disk import bind, unmount
@@ -363,3 +364,10 @@ def test_without_the_notebook_a_small_loss_is_carried_out(b: Bench, usb: Disk) -
     for file in b.state.glob("notebook*"):
         os.unlink(file)
     assert b.sync()["deleted"] == 6
+
+
+def test_the_whole_machine_as_a_folder_has_its_mounts_and_not_itself_below_it() -> None:
+    points = mount_points(b"/", ())
+    assert b"proc" in points
+    assert b"" not in points
+    assert not unmounted(b"/", [b"proc"], follow_symlinks=False).points
