@@ -40,8 +40,9 @@ def _key(
     choices: tuple[str, ...] = (),
     low: float = -math.inf,
     high: float = math.inf,
+    path: bool = False,
 ) -> Any:
-    metadata = {"doc": doc, "choices": choices, "low": low, "high": high}
+    metadata = {"doc": doc, "choices": choices, "low": low, "high": high, "path": path}
     if isinstance(default, tuple):
         return field(default_factory=lambda: default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -51,7 +52,7 @@ def _key(
 class WatchConfig:
     """One watched folder."""
 
-    path: str = _key("images", "The folder. Several [[watch]] tables: several folders in one collection.")
+    path: str = _key("images", "The folder. Several [[watch]] tables: several folders in one collection.", path=True)
     name: str = _key(
         "images",
         "The folder's identity: ids depend on it, not on where it is mounted. Must be given on a server store.",
@@ -93,6 +94,7 @@ class ModelConfig:
     path: str = _key(
         "models/clip_vision.onnx",
         "An ONNX file, or a folder in Hugging Face layout. Absent: the demonstration model is used, and said.",
+        path=True,
     )
     pooling: str = _key("auto", "auto | mean | none", choices=("auto", "mean", "none"))
     resize: str = _key(
@@ -130,6 +132,7 @@ class StoreConfig:
     url: str = _key(
         "embedded:data/store",
         "embedded:DIRECTORY, http(s)://host:port or grpc(s)://host:port; no port: http 6333, https 443, grpc(s) 6334.",
+        path=True,
     )
     embedded_listen: str = _key(
         "",
@@ -142,9 +145,9 @@ class StoreConfig:
         "any other shape is refused.",
     )
     api_key: str = _key("", "Or api_key_file, or a systemd credential named api_key.")
-    api_key_file: str = _key("", "A file whose first line is the key.")
+    api_key_file: str = _key("", "A file whose first line is the key.", path=True)
     timeout_seconds: float = _key(30.0, "For one request.", low=1, high=3600)
-    tls_ca_file: str = _key("", "A certificate authority of your own for https and grpcs.")
+    tls_ca_file: str = _key("", "A certificate authority of your own for https and grpcs.", path=True)
     on_disk: bool = _key(False, "Server, when the collection is created: vectors on disk.")
     quantization: str = _key(
         "none",
@@ -160,7 +163,7 @@ class StateConfig:
     """What may be lost."""
 
     path: str = _key(
-        "data/state", "Locks, control socket, and a notebook that may be lost: rejections, suspects, holds."
+        "data/state", "Locks, control socket, and a notebook that may be lost: rejections, suspects, holds.", path=True
     )
 
 

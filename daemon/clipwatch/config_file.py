@@ -27,7 +27,7 @@ from clipwatch.config import (
 )
 from clipwatch.errors import ConfigError
 from clipwatch.regular_file import read_regular
-from clipwatch.system_paths import initial
+from clipwatch.system_paths import expanded, initial
 
 ENVIRONMENT_PREFIX: Final = "CLIPWATCH_"
 
@@ -110,7 +110,10 @@ def load(
 
     built: dict[str, Any] = {}
     for section, kind in SECTIONS.items():
-        tables = [_build(kind, section, index, table, sources) for index, table in enumerate(values.get(section, [{}]))]
+        tables = [
+            _build(kind, section, index, table, sources, environment)
+            for index, table in enumerate(values.get(section, [{}]))
+        ]
         built[section] = tuple(tables) if section == "watch" else tables[0]
     config = Config(**built)
     _check(config, sources, environment)
@@ -122,7 +125,7 @@ def _read(file: Path) -> dict[str, Any]:
         text = read_regular(file, CONFIG_BYTES)
         if len(text) > CONFIG_BYTES:
             raise ConfigError(f"The configuration file {file} has more than the {CONFIG_BYTES} bytes that are allowed.")
-        return tomllib.loads(text.decode())
+        return tomllib.loads(text.decode("utf-8-sig"))  # Windows editors put a mark before it
     except FileNotFoundError:
         raise ConfigError(
             f"There is no configuration file {file}.", hint="Write one with `clipwatch config init`."
@@ -182,7 +185,14 @@ def _from_text(kind: Any, text: str, name: str) -> Any:
     return text
 
 
-def _build(kind: type, section: str, index: int, table: dict[str, Any], sources: Mapping[str, str]) -> Any:
+def _build(
+    kind: type,
+    section: str,
+    index: int,
+    table: dict[str, Any],
+    sources: Mapping[str, str],
+    environment: Mapping[str, str],
+) -> Any:
     hints = _hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}
     checked: dict[str, Any] = {}
@@ -192,6 +202,8 @@ def _build(kind: type, section: str, index: int, table: dict[str, Any], sources:
         _known(key, hints, f"key {label}", where)
         secret = (section, key) in SECRET_KEYS
         checked[key] = _checked(label, where, hints[key], fields[key].metadata, value, secret=secret)
+        if fields[key].metadata["path"]:
+            checked[key] = expanded(checked[key], environment)
     return kind(**checked)
 
 
@@ -387,7 +399,7 @@ def find_file(option: str | None, environment: Mapping[str, str]) -> Path | None
     """The configuration file: --config, else $CLIPWATCH_CONFIG, else ./config.toml where it exists."""
     named = option or environment.get("CLIPWATCH_CONFIG")
     if named:
-        return Path(named)
+        return Path(expanded(named, environment))
     usual = Path("config.toml")
     return usual if usual.exists() else None
 
@@ -399,7 +411,7 @@ def api_key(store: StoreConfig, environment: Mapping[str, str]) -> str:
         return store.api_key
     what = "store.api_key_file" if store.api_key_file else "The credential"
     try:
-        key = Path(file).read_text(encoding="utf-8").partition("\n")[0].strip()
+        key = Path(file).read_text(encoding="utf-8-sig").partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{what} {file} cannot be read: {error}.") from error
     if not key:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+
+from clipwatch.errors import ConfigError
 
 SYSTEM_CONFIGS: Final = Path("/etc/clipwatch")
 SYSTEM_STATE: Final = Path("/var/lib/clipwatch")
@@ -16,6 +20,27 @@ def service_directory(file: Path | None) -> Path | None:
     if file is None or file.absolute().parent != SYSTEM_CONFIGS or file.suffix != ".toml":
         return None
     return SYSTEM_STATE if file.stem == "config" else SYSTEM_STATE / file.stem
+
+
+def expanded(path: str, environment: Mapping[str, str] | None = None) -> str:
+    """*path*, or an `embedded:` address, with `~` or `~user` at its beginning as that home directory.
+
+    *environment*: where HOME is looked up, None for this process's. Raises `ConfigError` where there is no such home: a
+    directory that is called `~` is never meant.
+    """
+    scheme = "embedded:" if path.startswith("embedded:") else ""
+    name, slash, rest = path.removeprefix(scheme).partition("/")
+    if not name.startswith("~"):
+        return path
+    given = os.environ if environment is None else environment
+    home = given.get("HOME", "") if name == "~" else ""
+    home = home or os.path.expanduser(name)
+    if home.startswith("~"):
+        raise ConfigError(
+            f"{path} begins with {name}, and there is no such home directory.",
+            hint=f"Write the path in full, or ./{name} for a name that begins with ~.",
+        )
+    return scheme + (home.rstrip("/") or "/") + slash + rest
 
 
 def initial(section: str, key: str, default: Any, file: Path | None) -> Any:

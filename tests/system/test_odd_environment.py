@@ -76,3 +76,15 @@ def test_the_proxy_that_a_store_is_behind_is_named(on_a_server: Home) -> None:
         failed = on_a_server.run("export", expect=3)
     assert f"http://store.invalid:6333 (through the proxy {proxy.url} (from http_proxy))" in failed.stderr
     assert proxy.asked
+
+
+def test_home_is_meant_on_the_command_line_and_in_an_embedded_address(home: Home) -> None:
+    person = home.path / "person"
+    person.mkdir()
+    home.environment |= {"HOME": str(person), "CLIPWATCH_STORE__URL": "embedded:~/store"}
+    home.add_samples("cat.jpg")
+    home.run("config", "init", "~/c.toml")
+    home.run("--config=~/c.toml", "sync")
+    home.run("migrate", "--to=embedded:~/other")
+    assert {"store", "other", "c.toml"} <= {path.name for path in person.iterdir()}
+    assert not [path for path in home.path.rglob("*") if "~" in path.name]

@@ -94,7 +94,7 @@ def run_as(service: Service, arguments: Iterable[str], config: Config) -> int:
     more = [grp.getgrnam(name).gr_gid for name in service.groups]
     environment = {**os.environ, "HOME": person.pw_dir}
     if service.credential and is_server(config.store.url) and not (config.store.api_key or config.store.api_key_file):
-        key = Path(service.credential).read_text(encoding="utf-8").partition("\n")[0].strip()
+        key = Path(service.credential).read_text(encoding="utf-8-sig").partition("\n")[0].strip()
         environment[f"{ENVIRONMENT_PREFIX}STORE__API_KEY"] = key
     return subprocess.run(
         [*this_program().command, *arguments],

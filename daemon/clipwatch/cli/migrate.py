@@ -17,6 +17,7 @@ from clipwatch.config import StoreConfig, server_address
 from clipwatch.config_file import api_key, check_places, check_store
 from clipwatch.errors import ConfigError
 from clipwatch.service.state import state_lock
+from clipwatch.system_paths import expanded
 
 if TYPE_CHECKING:
     from clipwatch.store.copy import Copied
@@ -47,7 +48,7 @@ def target_config(source: StoreConfig, url: str, collection: str | None, api_key
     """The store to copy into: like *source* but for where it is and who may enter. Raises `ConfigError`."""
     target = replace(
         source,
-        url=url,
+        url=expanded(url),
         collection=collection or source.collection,
         api_key="",
         api_key_file=api_key_file or "",

@@ -20,6 +20,7 @@ from clipwatch.config import LogConfig
 from clipwatch.config_file import LoadedConfig, find_file, load
 from clipwatch.errors import ClipwatchError
 from clipwatch.service.notify import is_journal
+from clipwatch.system_paths import expanded
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
@@ -50,7 +51,9 @@ def build_parser() -> Parser:
     sub.add_argument("--deep", action="store_true", help="by content, and by embedding a sample anew")
     sub = command("search", "the nearest images to words or a picture")
     sub.add_argument("text", nargs="*", metavar="TEXT", help="what to look for: words, and names of pictures")
-    sub.add_argument("--image", metavar="FILE", action="append", default=[], help="look for pictures like this one")
+    sub.add_argument(
+        "--image", metavar="FILE", type=expanded, action="append", default=[], help="look for pictures like this one"
+    )
     sub.add_argument("-n", "--limit", type=int, default=10, metavar="N", help="how many (10)")
     sub.add_argument(
         "--filter", action="append", default=[], metavar="KEY=VALUE", help="only where the payload says so"
@@ -64,7 +67,7 @@ def build_parser() -> Parser:
     sub.add_argument("--json", action="store_true", help="JSON lines, as without it")
     sub.add_argument("--vectors", action="store_true", help="with the vectors")
     sub.add_argument("--format", choices=("jsonl", "npz", "parquet"), default="jsonl", help="of what kind (jsonl)")
-    sub.add_argument("--output", metavar="FILE", help="where to; npz and parquet need it")
+    sub.add_argument("--output", metavar="FILE", type=expanded, help="where to; npz and parquet need it")
     sub = command("status", "what the running daemon is doing")
     sub.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
     command("confirm", "carry out deletes that are held")
@@ -76,7 +79,7 @@ def build_parser() -> Parser:
     sub = command("migrate", "copy the collection into another store, without inference")
     sub.add_argument("--to", required=True, metavar="URL", help="embedded:DIRECTORY, or a server's address")
     sub.add_argument("--collection", metavar="NAME", help="another name there (the same)")
-    sub.add_argument("--api-key-file", metavar="FILE", help="the key of that server")
+    sub.add_argument("--api-key-file", metavar="FILE", type=expanded, help="the key of that server")
     command("check", "a doctor: what is wrong, and the cure")
     sub = command("model", "the models it knows; get, look at or make one")
     _model_commands(sub)
@@ -85,7 +88,9 @@ def build_parser() -> Parser:
     show = parts.add_parser("show", help="every setting and where it came from")
     show.add_argument("--json", action="store_true", help="one JSON document on stdout")
     init = parts.add_parser("init", help="write a commented file")
-    init.add_argument("file", nargs="?", default="config.toml", metavar="FILE", help="where to (config.toml)")
+    init.add_argument(
+        "file", nargs="?", default="config.toml", metavar="FILE", type=expanded, help="where to (config.toml)"
+    )
     init.add_argument("--force", action="store_true", help="even over one that is there")
     parts.add_parser("schema", help="print the JSON schema, for an editor that completes and checks the file")
     sub = command("service", "systemd's files: write them, or remove them again", json=False)
@@ -94,7 +99,9 @@ def build_parser() -> Parser:
         part = parts.add_parser(name, help=text)
         part.add_argument("--user", action="store_true", help="for your own desktop, run in this directory")
         part.add_argument("--dry-run", action="store_true", help="only say what would be done")
-        part.add_argument("--root", default="/", metavar="DIR", help="below another root, and start nothing")
+        part.add_argument(
+            "--root", default="/", metavar="DIR", type=expanded, help="below another root, and start nothing"
+        )
     sub = command("completion", "what makes a shell complete this command line, for its start-up file", json=False)
     sub.add_argument("shell", choices=tuple(FILES), metavar="SHELL", help="bash, zsh or fish")
     for below in parser.below():
@@ -128,27 +135,31 @@ def _model_commands(sub: argparse.ArgumentParser) -> None:
     action("list", "the models that can be fetched")
     part = action("fetch", "download one")
     part.add_argument("name", metavar="NAME", help="as `model list` names it")
-    part.add_argument("--directory", metavar="DIR", help="where to (models)")
+    part.add_argument("--directory", metavar="DIR", type=expanded, help="where to (models)")
     part.add_argument("--give-up-seconds", type=float, default=None, metavar="S", help="when the hub does not answer")
     part = action("info", "what a model file is")
-    part.add_argument("file", nargs="?", metavar="FILE", help="which (the configured one)")
+    part.add_argument("file", nargs="?", metavar="FILE", type=expanded, help="which (the configured one)")
     part = action("convert", "make ONNX from PyTorch weights")
     part.add_argument("source", nargs="?", default="openai/clip-vit-base-patch32", metavar="NAME_OR_DIR")
-    part.add_argument("--directory", default="models", metavar="DIR", help="where to (models)")
+    part.add_argument("--directory", default="models", metavar="DIR", type=expanded, help="where to (models)")
     part.add_argument(
         "--output",
         choices=("embeds", "image_embeds", "tokens"),
         default="embeds",
         help="one vector a picture, or its tokens [n, 50, 512] to be averaged",
     )
-    part.add_argument("--pictures", nargs="*", default=[], metavar="FILE", help="compare PyTorch and ONNX on these too")
+    part.add_argument(
+        "--pictures", nargs="*", default=[], metavar="FILE", type=expanded, help="compare PyTorch and ONNX on these too"
+    )
     part.add_argument("--force", action="store_true", help="replace a model that is there")
     part = action("optimize", "measure faster variants on your own pictures, and take one")
     part.add_argument("--use", metavar="VARIANT", help="switch to this variant, or to the best")
     part.add_argument(
         "--allow", type=float, default=None, metavar="COSINE", help="accept a lower mean cosine (0.999), to 0.99"
     )
-    part.add_argument("--images", metavar="DIR", help="the pictures to measure with (the watched folder)")
+    part.add_argument(
+        "--images", metavar="DIR", type=expanded, help="the pictures to measure with (the watched folder)"
+    )
 
 
 MODULES = {

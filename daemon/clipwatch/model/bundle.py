@@ -77,7 +77,7 @@ class Bundle:
 def read_bundle(file: Path) -> Bundle | None:
     """The bundle that *file* describes; None where there is none. Raises `ModelError` naming file and key."""
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -179,7 +179,7 @@ def _interpolation(keys: _Keys) -> str:
 
 def _document(file: Path) -> dict[str, Any]:
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ModelError(f"{file} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:

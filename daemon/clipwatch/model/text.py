@@ -163,7 +163,7 @@ def _pad_id(config: Mapping[str, Any], tokenizer: Tokenizer) -> int:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:

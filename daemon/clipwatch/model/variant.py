@@ -49,7 +49,7 @@ def read_variant(vision: Path) -> Variant | None:
     """The choice made for *vision*; None: the model itself. Raises `ModelError`."""
     file = variant_file(vision)
     try:
-        variant = Variant(**json.loads(file.read_text(encoding="utf-8")))
+        variant = Variant(**json.loads(file.read_text(encoding="utf-8-sig")))
         if variant.variant not in PRECISIONS or Path(variant.file).name != variant.file:
             raise ValueError(variant.variant)
         return Variant(variant.variant, str(variant.of), float(variant.cosine), variant.file, str(variant.sha256))

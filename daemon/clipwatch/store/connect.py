@@ -93,9 +93,9 @@ def _common(timeout_seconds: float, api_key: str) -> dict[str, Any]:
 
 def _authority(file: str) -> str:
     try:
-        text = Path(file).read_text(encoding="ascii")
+        text = Path(file).read_text(encoding="utf-8-sig")
         ssl.create_default_context(cadata=text)
-    except (OSError, UnicodeDecodeError, ssl.SSLError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"store.tls_ca_file {file} cannot be used: {error}.", hint="It must hold certificates in PEM form."
         ) from error
