@@ -44,11 +44,11 @@ def _stopped(home: Home) -> Iterator[int]:
         yield running.process.pid
 
 
-@pytest.mark.parametrize(
-    "command",
-    [*ASKING, ("sync",), ("confirm",), ("forget", "x"), ("adopt", "images")],
-    ids=lambda words: "-".join(words),
-)
+ALL = (*ASKING, ("sync",), ("confirm",), ("forget", "x"), ("adopt", "images"))
+"""Commands that speak with the daemon."""
+
+
+@pytest.mark.parametrize("command", ALL, ids="-".join)
 def test_every_command_says_within_five_seconds_that_the_daemon_is_stopped(
     home: Home, stopped: int, command: tuple[str, ...]
 ) -> None:
