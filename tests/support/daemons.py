@@ -71,7 +71,7 @@ def running(home: Path, *, store_url: str = "", watchdog_seconds: float = 0) -> 
     context = Context(LoadedConfig(config, {}, None), logs, RepeatLimiter(clock), json=False)
     box: list[Daemon] = []
     listener = store_listener(lambda: box[0].mirror if box else None)
-    with opened(context, stop=ended, give_up_seconds=None, on_state=listener) as parts:
+    with opened(context, stop=ended, give_up_seconds=None, on_state=listener, make=True) as parts:
         mirror = parts.mirror()
         stop = Stop(mirror.inbox.wake)
         daemon = Daemon(

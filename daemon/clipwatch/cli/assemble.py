@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from clipwatch.clock import SystemClock
-from clipwatch.config import Config
+from clipwatch.config import Config, is_server
 from clipwatch.config_file import LoadedConfig, api_key
 from clipwatch.errors import ClipwatchError, Interrupted
-from clipwatch.service.state import make_state_directory
+from clipwatch.service.state import make_state_directory, refuse_root_beside_another
 from clipwatch.visible import visible
 
 if TYPE_CHECKING:
@@ -88,13 +88,15 @@ class Parts:
         give_up_seconds: float | None,
         on_state: Callable[[bool, str], None] = lambda _available, _reason: None,
         rebuild: bool = False,
+        make: bool = False,
         listen: bool = False,
     ) -> None:
         """*rebuild*: a person wants the collection built anew, beside the old one.
 
+        *make*: state directory and embedded store are made where they are missing; else they are as if empty.
         *listen*: the embedded store answers on `store.embedded_listen` too; only the daemon's does.
         """
-        self._context, self._asked, self._listen = context, rebuild, listen
+        self._context, self._asked, self._make, self._listen = context, rebuild, make, listen
         self._stop, self._give_up, self._on_state = stop, give_up_seconds, on_state
         self._lock = threading.RLock()
         self._store: RetryingStore | None = None
@@ -136,9 +138,15 @@ class Parts:
 
             config, context = self._context.config, self._context
             key = api_key(config.store, os.environ)
-            make_state_directory(context.state)
+            if self._make:
+                make_state_directory(context.state)
+            elif not is_server(config.store.url):
+                place = Path(config.store.url.removeprefix("embedded:"))
+                if place.exists():
+                    refuse_root_beside_another(place, "store", "store.url")
             settings = config.store if self._listen else replace(config.store, embedded_listen="")
-            inner = open_store(settings, api_key=key, runtime=context.state, logger=context.logger, stop=self._stop)
+            runtime = context.state if self._make else None
+            inner = open_store(settings, api_key=key, runtime=runtime, logger=context.logger, stop=self._stop)
             # Not before the engine is launched: they bring numpy.
             from clipwatch.store.rebuild import Rebuild
             from clipwatch.store.retry import RetryingStore
@@ -400,12 +408,19 @@ def opened(
     give_up_seconds: float | None,
     on_state: Callable[[bool, str], None] = lambda _available, _reason: None,
     rebuild: bool = False,
+    make: bool = False,
     listen: bool = False,
 ) -> Iterator[Parts]:
-    """Parts that are closed whatever happens."""
+    """Parts that are closed whatever happens; see `Parts`."""
     stop = stop or threading.Event()
     parts = Parts(
-        context, stop=stop, give_up_seconds=give_up_seconds, on_state=on_state, rebuild=rebuild, listen=listen
+        context,
+        stop=stop,
+        give_up_seconds=give_up_seconds,
+        on_state=on_state,
+        rebuild=rebuild,
+        make=make,
+        listen=listen,
     )
     try:
         yield parts

@@ -24,9 +24,10 @@ from clipwatch.cli.check_folders import (
     watching_checks,
 )
 from clipwatch.cli.check_service import Service
+from clipwatch.cli.nowhere import nowhere
 from clipwatch.config import is_server
 from clipwatch.errors import ClipwatchError, ModelError
-from clipwatch.service.state import make_state_directory
+from clipwatch.service.state import check_state_directory
 
 FREE_BYTES: Final = 500_000_000
 """Below this the embedded store is near to refusing writes."""
@@ -35,7 +36,7 @@ FREE_BYTES: Final = 500_000_000
 def run_checks(context: Context, service: Service | None = None) -> list[Check]:
     """All of them, in the order in which things depend on each other. *service*: who will run, if known."""
     config = context.config
-    checks = [Check("config", True, str(context.loaded.file or "built-in defaults"))]
+    checks = [_config(context)]
     checks.append(_user(service))
     checks.append(guarded("state directory", lambda: _state(context)))
     folders = [(watch, see(watch)) for watch in config.watch]
@@ -60,6 +61,11 @@ def run_checks(context: Context, service: Service | None = None) -> list[Check]:
     return checks
 
 
+def _config(context: Context) -> Check:
+    file = context.loaded.file
+    return Check("config", True, str(file) if file else "built-in defaults", nowhere(context.loaded))
+
+
 def _user(service: Service | None) -> Check:
     try:
         name = pwd.getpwuid(os.geteuid()).pw_name
@@ -72,7 +78,7 @@ def _user(service: Service | None) -> Check:
 
 
 def _state(context: Context) -> Check:
-    make_state_directory(context.state)
+    check_state_directory(context.state)
     return Check("state directory", True, f"{context.state} can be written")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from clipwatch.cli.asking import print_json
 from clipwatch.cli.assemble import Context, opened, quiet_libraries
-from clipwatch.config import StoreConfig, server_address
+from clipwatch.config import StoreConfig, is_server, server_address
 from clipwatch.config_file import api_key, check_places, check_store
 from clipwatch.errors import ConfigError
 from clipwatch.service.state import state_lock
@@ -27,6 +27,11 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
     """Copies, counts, and says what to set; 1 where something is missing in the target."""
     source = context.config.store
     target = target_config(source, arguments.to, arguments.collection, arguments.api_key_file)
+    directory = Path(source.url.removeprefix("embedded:"))
+    if not is_server(source.url) and not directory.exists():
+        raise ConfigError(
+            f"There is no store {directory} to copy.", hint="Correct store.url, or start the daemon first."
+        )
     check_places(replace(context.config, store=target), store="--to")
     quiet_libraries(context.logger)
     # A daemon would go on writing to the source, and so would another copy.

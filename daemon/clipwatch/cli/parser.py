@@ -16,6 +16,7 @@ from typing import Any, Final
 from clipwatch import __version__
 from clipwatch.cli.arguments import Parser
 from clipwatch.cli.completion import FILES
+from clipwatch.cli.nowhere import refuse_nowhere
 from clipwatch.config import LogConfig
 from clipwatch.config_file import LoadedConfig, find_file, load
 from clipwatch.errors import ClipwatchError
@@ -195,7 +196,9 @@ def run(argv: list[str]) -> int:
         if getattr(module, "WITHOUT_CONFIG", None) and module.WITHOUT_CONFIG(arguments):
             status: int = module.main(arguments, None)
             return status
-        status = module.main(arguments, _context(arguments))
+        context = _context(arguments)
+        refuse_nowhere(arguments, context.loaded)
+        status = module.main(arguments, context)
         return _flushed(status)
     except ClipwatchError as error:
         from clipwatch.cli.assemble import sentence_of

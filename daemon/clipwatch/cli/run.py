@@ -75,6 +75,7 @@ def _run(arguments: argparse.Namespace, context: Context, stop: Stop) -> None:
                 give_up_seconds=None,
                 on_state=listener,
                 rebuild=arguments.rebuild,
+                make=True,
                 listen=True,
             ) as parts,
         ):

@@ -71,7 +71,9 @@ def by_itself(
         signal.signal(number, lambda *_: os._exit(1) if stop.is_set() else stop.set())
     with (
         state_lock(context.state),
-        opened(context, stop=stop, give_up_seconds=context.config.store.timeout_seconds, rebuild=rebuild) as parts,
+        opened(
+            context, stop=stop, give_up_seconds=context.config.store.timeout_seconds, rebuild=rebuild, make=True
+        ) as parts,
     ):
         parts.open_together()
         mirror = parts.mirror()

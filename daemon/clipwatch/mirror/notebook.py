@@ -365,7 +365,11 @@ def read_mounts(file: Path, folder: str) -> dict[bytes, int]:
 
 
 def _read_only(file: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+    """Without a trace: SQLite would make a log beside a file that has none, which its owner might not be able to open
+    where root asked.
+    """
+    logged = file.with_name(f"{file.name}-wal").exists()
+    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro{'' if logged else '&immutable=1'}", uri=True)
 
 
 def _hold_state(connection: sqlite3.Connection, folder: str, kind: str) -> HoldState:

@@ -37,7 +37,7 @@ def unusable(state: Path, error: OSError) -> ClipwatchError:
 def make_state_directory(state: Path) -> None:
     """With mode 0700. Raises as `unusable` says."""
     try:
-        _refuse_root_beside_another(state)
+        refuse_root_beside_another(state)
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         probe = state / f".writable-{os.getpid()}"
         probe.touch()
@@ -46,12 +46,31 @@ def make_state_directory(state: Path) -> None:
         raise unusable(state, error) from error
 
 
-def _refuse_root_beside_another(state: Path) -> None:
-    """What root makes there, the user whom the directory belongs to could never open."""
+def check_state_directory(state: Path) -> None:
+    """Raise as `make_state_directory` would, as far as that can be told without making anything."""
+    try:
+        refuse_root_beside_another(state)
+        there = _nearest(state)
+        if not there.is_dir():
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if os.statvfs(there).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise unusable(state, error) from error
+
+
+def _nearest(place: Path) -> Path:
+    """*place*, or what there is of the way to it."""
+    return next(path for path in (place.absolute(), *place.absolute().parents) if path.exists())
+
+
+def refuse_root_beside_another(place: Path, what: str = "state directory", key: str = "state.path") -> None:
+    """Raise `ConfigError`: what root makes there, the user whom the directory belongs to could never open."""
     if os.geteuid() != 0:
         return
-    there = next(path for path in (state.absolute(), *state.absolute().parents) if path.exists())
-    owner = there.stat().st_uid
+    owner = _nearest(place).stat().st_uid
     if owner == 0:
         return
     try:
@@ -59,8 +78,8 @@ def _refuse_root_beside_another(state: Path) -> None:
     except KeyError:
         name = f"'#{owner}'"
     raise ConfigError(
-        f"The state directory {state} belongs to another user, {name}, who could not open what root makes there.",
-        hint=f"Run it as that user, with `sudo -u {name}`, or give this one its own state.path.",
+        f"The {what} {place} belongs to another user, {name}, who could not open what root makes there.",
+        hint=f"Run it as that user, with `sudo -u {name}`, or give this one its own {key}.",
     )
 
 
