@@ -27,12 +27,12 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
     """Copies, counts, and says what to set; 1 where something is missing in the target."""
     source = context.config.store
     target = target_config(source, arguments.to, arguments.collection, arguments.api_key_file)
+    check_places(replace(context.config, store=target), store="--to")
     directory = Path(source.url.removeprefix("embedded:"))
     if not is_server(source.url) and not directory.exists():
         raise ConfigError(
             f"There is no store {directory} to copy.", hint="Correct store.url, or start the daemon first."
         )
-    check_places(replace(context.config, store=target), store="--to")
     quiet_libraries(context.logger)
     # A daemon would go on writing to the source, and so would another copy.
     with state_lock(context.state):

@@ -11,8 +11,8 @@ from clipwatch.config_file import LoadedConfig
 from clipwatch.errors import ConfigError
 from clipwatch.system_paths import SYSTEM_CONFIGS
 
-ASKING: Final = frozenset({"status", "verify", "search", "export", "confirm", "forget", "adopt", "migrate"})
-"""Commands that begin nothing, beside `sync --dry-run`. Of the others, `check` tells by itself."""
+ASKING: Final = frozenset({"status", "verify", "search", "export", "confirm", "forget", "adopt"})
+"""Commands that begin nothing, beside `sync --dry-run`. Of the others, `check` and `migrate` tell by themselves."""
 
 
 def refuse_nowhere(arguments: argparse.Namespace, loaded: LoadedConfig) -> None:
