@@ -95,9 +95,11 @@ class RejectReason(StrEnum):
 class FileRejected(ClipwatchError):
     """One file cannot have a point until it, or the limits, change."""
 
-    def __init__(self, reason: RejectReason, message: str, *, hint: str = "") -> None:
+    def __init__(self, reason: RejectReason, message: str, *, hint: str = "", other_format: str = "") -> None:
+        """*other_format*: the file holds a picture, in this format, which cannot be decoded here."""
         super().__init__(message, hint=hint)
         self.reason = reason
+        self.other_format = other_format
 
 
 class StoreUnavailable(ClipwatchError):

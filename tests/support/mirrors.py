@@ -565,9 +565,12 @@ def _true_vector(data: bytes, encoder: Any) -> Any:
 
 
 def assert_counts(one: FolderMirror, folder: Path, *, max_images: int = 0) -> None:
-    """Nothing silent: each candidate on the disk has a point or was rejected; a held point is one without an image."""
+    """Nothing silent: each candidate has a point, was rejected, or is known to be of another format.
+
+    A held point is one without an image.
+    """
     regular, everything = regular_candidates(folder), candidates(folder)
-    on_disk = len(everything) - len(regular) + len(regular[: max_images or None])
+    on_disk = len(everything) - len(regular) + len(regular[: max_images or None]) - one.undecodable.total()
     if one.available:
         said = f"{on_disk} on disk: {one.images} images, {one.points} points, {one.rejected_images} rejected"
         assert one.images == on_disk, said

@@ -19,9 +19,9 @@ from clipwatch.model.files import demonstration_folder
 from support.commands import COMMAND, SAMPLES, Home
 from support.terminal import on_a_terminal
 
-SYNC_KEYS = {"images", "embedded", "reused", "unchanged", "deleted", "rejected", "held", "seconds"}
-
-VERIFY_KEYS = {"exact", "missing", "stale", "extra", "rejected"}
+IGNORED_KEYS = {"ignored", "ignored_by_type", "undecodable"}
+SYNC_KEYS = {"images", "embedded", "reused", "unchanged", "deleted", "rejected", "held", "seconds", *IGNORED_KEYS}
+VERIFY_KEYS = {"exact", "missing", "stale", "extra", "rejected", *IGNORED_KEYS}
 
 
 @pytest.mark.slow

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from clipwatch.cli.assemble import Context
+from clipwatch.folder.ignored import sentence
 from clipwatch.service.ask import ask
 from clipwatch.service.control import Answer
 from clipwatch.visible import visible, visible_json
@@ -35,7 +36,13 @@ def print_json(value: Any) -> None:
     sys.stdout.write(visible_json(value, sys.stdout.encoding) + "\n")
 
 
+def print_ignored(answer: Mapping[str, Any]) -> None:
+    """A line about what is passed over, where there is something."""
+    if words := sentence(answer):
+        print(f"{words}.")
+
+
 def say_undone(sentences: Sequence[str]) -> None:
     """What was left, and why, on stderr."""
-    for sentence in sentences:
-        print(f"clipwatch: {visible(sentence)}", file=sys.stderr)
+    for undone in sentences:
+        print(f"clipwatch: {visible(undone)}", file=sys.stderr)

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from clipwatch.config import WatchConfig
-from clipwatch.errors import ClipwatchError
+from clipwatch.errors import ClipwatchError, FileRejected
 from clipwatch.folder.backend import limit_of
+from clipwatch.folder.beneath import open_beneath
+from clipwatch.folder.ignored import add_types, is_other_name, other_picture, sentence, telling
 from clipwatch.folder.mounts import silent_file_system
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
 from clipwatch.folder.scan import walk
+from clipwatch.image.container import HEAD_BYTES, refuse_other
 from clipwatch.records import path_text
 
 WATCH_SHARE: Final = 0.8
@@ -28,6 +31,9 @@ LATEST_SECONDS: Final = datetime.max.replace(tzinfo=UTC).timestamp() - 1
 """The last moment that can be spelled; a file server may give a later one."""
 
 _NAMED: Final = 3
+
+OPENED: Final = 1000
+"""Of files named like a picture that cannot be decoded, so many are opened to see what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,10 @@ class Seen:
 
     trouble: ClipwatchError | None = None
     images: int = 0
+    """Pictures that can be decoded, as far as that is known; see `OPENED`."""
+    ignored: dict[str, int] = field(default_factory=dict)
+    undecodable: dict[str, int] = field(default_factory=dict)
+    """Of *ignored*: pictures in another format."""
     directories: int = 0
     unreadable: list[str] = field(default_factory=list)
     """Directories."""
@@ -57,6 +67,8 @@ class Seen:
     examples: list[str] = field(default_factory=list)
     newest_seconds: float = 0.0
     """When an image last changed, by the clock that wrote it; nobody but that clock can set it."""
+    opened: int = 0
+    """How many files were opened to see their format."""
     silent: str = ""
     """The file system, where it tells of no changes."""
 
@@ -80,7 +92,12 @@ def see(watch: WatchConfig) -> Seen:
             seen.directories += 1
             if listing.unreadable:
                 seen.unreadable.append(path_text(listing.directory) or ".")
+            add_types(seen.ignored, listing.ignored)
             for path, found in listing.files:
+                if other := _other_format(root, watch, path, seen):
+                    for types in (seen.ignored, seen.undecodable):
+                        add_types(types, {other: 1})
+                    continue
                 seen.images += 1
                 seen.newest_seconds = max(seen.newest_seconds, found.signature.ctime_ns / 1e9)
                 if not os.access(path, os.R_OK, dir_fd=root.descriptor, effective_ids=True):
@@ -95,6 +112,25 @@ def see(watch: WatchConfig) -> Seen:
     return seen
 
 
+def _other_format(root: Root, watch: WatchConfig, path: bytes, seen: Seen) -> str:
+    """As what type a file counts as ignored whose name is that of another format; "" where it may be decoded."""
+    if not is_other_name(path) or seen.opened >= OPENED:
+        return ""
+    seen.opened += 1
+    try:
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = open_beneath(root.descriptor, path, flags, follow_symlinks=watch.follow_symlinks)
+        try:
+            refuse_other(os.pread(descriptor, HEAD_BYTES, 0))
+        finally:
+            os.close(descriptor)
+    except FileRejected as rejected:
+        return other_picture(path, rejected.other_format)
+    except OSError:
+        pass  # that it may not be read is told of every file
+    return ""
+
+
 def folder_checks(watch: WatchConfig, seen: Seen) -> Iterator[Check]:
     """Whether it is there and can be read."""
     name = f"folder {watch.name}"
@@ -107,7 +143,14 @@ def folder_checks(watch: WatchConfig, seen: Seen) -> Iterator[Check]:
         detail = f"{seen.unreadable_images} of {seen.images} images may not be read: {', '.join(seen.examples)}"
         yield Check(name, False, detail, "Give this user the right to read them.")
     else:
-        yield Check(name, True, f"{watch.path}: {seen.images} images in {seen.directories} directories")
+        told = sentence(telling(seen.ignored, seen.undecodable))
+        detail = f"{watch.path}: {seen.images} images in {seen.directories} directories"
+        hint = ""
+        if seen.undecodable:
+            hint = "Convert them to JPEG or PNG where they are to be found; the others are not touched by this."
+        elif seen.ignored and not seen.images:
+            hint = "Nothing in it is a picture by its name: see watch.extensions and watch.ignore."
+        yield Check(name, True, f"{detail}; {told}" if told else detail, hint)
 
 
 def watching_checks(

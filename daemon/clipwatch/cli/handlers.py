@@ -7,6 +7,7 @@ from typing import Any
 
 from clipwatch.cli.assemble import Context, Parts
 from clipwatch.errors import ClipwatchError
+from clipwatch.folder.ignored import telling
 from clipwatch.mirror.losses import Now
 from clipwatch.service.answers import adopt, export, forget
 from clipwatch.service.control import Answer, Handler
@@ -20,8 +21,8 @@ def while_starting() -> dict[str, Handler]:
 
     def status(_request: dict[str, Any]) -> Answer:
         yield from ()
-        counts = dict.fromkeys(("images", "points", "pending", "rejected", "ignored", "held"), 0)
-        return {"state": "starting", **counts, "model": {}, "store": {}, "watch": []}
+        counts = dict.fromkeys(("images", "points", "pending", "rejected", "held"), 0)
+        return {"state": "starting", **counts, **telling({}, {}), "model": {}, "store": {}, "watch": []}
 
     def later(_request: dict[str, Any]) -> Answer:
         yield from ()

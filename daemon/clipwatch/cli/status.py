@@ -12,6 +12,7 @@ from typing import Any
 from clipwatch.cli.asking import ask_daemon, print_json, result_of
 from clipwatch.cli.assemble import Context, opened
 from clipwatch.errors import ConfigError
+from clipwatch.folder.ignored import sentence
 from clipwatch.service.ask import RemoteError
 from clipwatch.visible import visible
 
@@ -72,13 +73,7 @@ def _print(lines: Iterable[str]) -> None:
 def page(status: dict[str, Any]) -> Iterator[str]:
     """The status at a glance, a line at a time; nothing in it can move a terminal's cursor."""
     yield status["state"]
-    if status["images"] is None:
-        yield f"  {status['points']} points; what is in the folders only a running daemon, `sync` or `verify` can tell"
-    else:
-        yield (
-            f"  {status['images']} images, {status['points']} points; {status['pending']} pending, "
-            f"{status['rejected']} rejected, {status['held']} held, {status['ignored']} ignored"
-        )
+    yield from _counts(status)
     if status["pending"]:
         yield from _backlog(status)
     if status.get("stuck"):
@@ -115,6 +110,18 @@ def page(status: dict[str, Any]) -> Iterator[str]:
                 if trouble.get(key)
             )
             yield visible(f"    {trouble['at'][:19]}Z {trouble['event']}: {' · '.join(words)}")
+
+
+def _counts(status: dict[str, Any]) -> Iterator[str]:
+    if status["images"] is None:
+        yield f"  {status['points']} points; what is in the folders only a running daemon, `sync` or `verify` can tell"
+        return
+    yield (
+        f"  {status['images']} images, {status['points']} points; {status['pending']} pending, "
+        f"{status['rejected']} rejected, {status['held']} held, {status['ignored']} ignored"
+    )
+    if words := sentence(status):
+        yield f"  {words}"
 
 
 def _backlog(status: dict[str, Any]) -> Iterator[str]:

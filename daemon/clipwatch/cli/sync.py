@@ -10,9 +10,10 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
-from clipwatch.cli.asking import ask_daemon, print_json, say_undone
+from clipwatch.cli.asking import ask_daemon, print_ignored, print_json, say_undone
 from clipwatch.cli.assemble import Context, opened, quiet_libraries
 from clipwatch.errors import StoreUnavailable
+from clipwatch.folder.ignored import telling
 from clipwatch.mirror.losses import Now
 from clipwatch.service.logs import tell_summaries
 from clipwatch.service.state import state_lock
@@ -42,6 +43,7 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
             "{images} images: {embedded} embedded, {reused} reused, {unchanged} unchanged, {rejected} rejected; "
             "{deleted} points deleted, {held} held; {seconds:.1f} s".format(**result)
         )
+        print_ignored(result)
     return 1 if undone or result["held"] else 0
 
 
@@ -94,7 +96,8 @@ def by_itself(
 
 
 def _interrupted() -> dict[str, Any]:
-    return dict.fromkeys(("images", "embedded", "reused", "unchanged", "deleted", "rejected", "held", "seconds"), 0)
+    counts = ("images", "embedded", "reused", "unchanged", "deleted", "rejected", "held", "seconds")
+    return {**dict.fromkeys(counts, 0), **telling({}, {})}
 
 
 class _Progress:

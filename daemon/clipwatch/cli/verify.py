@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from clipwatch.cli.asking import ask_daemon, print_json, result_of, say_undone
+from clipwatch.cli.asking import ask_daemon, print_ignored, print_json, result_of, say_undone
 from clipwatch.cli.assemble import NOTEBOOK, Context, limits_key, opened
 from clipwatch.mirror.notebook import read_suspects
 from clipwatch.mirror.suspects import PAUSED_DEATHS
@@ -34,6 +34,7 @@ def main(arguments: argparse.Namespace, context: Context) -> int:
     for entry in result["rejected"]:
         print(f"rejected {entry['folder']}/{visible(entry['path'])}: {entry['reason']}")
     print(_verdict(result, undone))
+    print_ignored(result)
     return 0 if result["exact"] else 1
 
 

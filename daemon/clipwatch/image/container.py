@@ -11,7 +11,7 @@ from typing import Final
 
 from clipwatch.errors import FileRejected, RejectReason
 from clipwatch.image import jpeg, png
-from clipwatch.image.magic import JPEG_MAGICS, PNG_MAGIC
+from clipwatch.image.magic import JPEG_MAGICS, MAGICS, PNG_MAGIC
 from clipwatch.image.picture import Picture
 
 _BRANDS: Final = {
@@ -49,6 +49,15 @@ _MAGIC: Final = (
     *((f"P{digit}".encode(), "PNM") for digit in range(1, 8)),
 )
 
+HEAD_BYTES: Final = 1024
+"""The first bytes of a file are enough for `true_format`."""
+
+OTHER_PICTURES: Final = (
+    *("WebP", "HEIC", "AVIF", "GIF", "TIFF", "BigTIFF", "BMP", "JPEG XL", "JPEG 2000", "ICO", "PNM", "QOI", "DDS"),
+    *("Photoshop", "OpenEXR", "Radiance HDR", "CR3", "RAF", "MNG", "JNG", "SVG"),
+)
+"""Pictures that cannot be decoded here. A worker names one by its place in this list."""
+
 
 def read(data: bytes) -> Picture:
     """The picture in a file's bytes; raises `FileRejected` where there is none that can be had whole."""
@@ -58,10 +67,21 @@ def read(data: bytes) -> Picture:
         return png.read(data)
     if not data:
         raise FileRejected(RejectReason.EMPTY, "The file is empty.")
-    name = true_format(data)
-    raise FileRejected(
+    raise _unsupported(true_format(data))
+
+
+def refuse_other(head: bytes) -> None:
+    """Raise `FileRejected` where a file's first bytes tell that it is of another format: the rest need not be read."""
+    name = "" if head.startswith(MAGICS) else true_format(head)
+    if name:
+        raise _unsupported(name)
+
+
+def _unsupported(name: str) -> FileRejected:
+    return FileRejected(
         RejectReason.UNSUPPORTED,
         f"The file is {name}, not JPEG or PNG." if name else "The file is not an image that is known here.",
+        other_format=name if name in OTHER_PICTURES else "",
     )
 
 

@@ -17,6 +17,7 @@ from clipwatch.config import ImageConfig, LimitsConfig
 from clipwatch.deaths import grown, oom_kills
 from clipwatch.errors import DecoderKilled, DecodeUnavailable, FileNotReady, FileRejected, RejectReason
 from clipwatch.image import protocol
+from clipwatch.image.container import OTHER_PICTURES
 from clipwatch.image.preprocess import Recipe
 from clipwatch.image.process import WorkerLost, WorkerProcess, signal_name
 from clipwatch.image.protocol import Answer, Kind
@@ -332,7 +333,9 @@ def require_unchanged(opened: OpenedFile) -> None:
 
 
 def _rejection(answer: Answer) -> FileRejected:
-    return FileRejected(protocol.REASONS[answer.code], answer.message())
+    known = 0 < answer.width <= len(OTHER_PICTURES)
+    other = OTHER_PICTURES[answer.width - 1] if known else ""
+    return FileRejected(protocol.REASONS[answer.code], answer.message(), other_format=other)
 
 
 def _give_back(opened: OpenedFile | None, future: Future[Any]) -> None:

@@ -45,8 +45,9 @@ class Answer:
     """One answer of a worker.
 
     HASHED: *text* holds the 32 bytes of the SHA-256, *number* the bytes read. PIXELS: *code* is the format's place
-    in `FORMATS`, side × side × 3 bytes follow. REJECTED: *code* is the reason's place in `REASONS`,
-    *text* the message. *number* of the last two: resident bytes of the worker.
+    in `FORMATS`, side × side × 3 bytes follow. REJECTED: *code* is the reason's place in `REASONS`, *text* the message,
+    *width* the format's place in `container.OTHER_PICTURES`, from 1; 0: none of them. *number* of the last two:
+    resident bytes of the worker.
     """
 
     kind: int

@@ -17,7 +17,8 @@ import sys
 from typing import Final
 
 from clipwatch.errors import FileRejected, RejectReason
-from clipwatch.image import preprocess, sandbox
+from clipwatch.image import container, preprocess, sandbox
+from clipwatch.image.container import OTHER_PICTURES
 from clipwatch.image.preprocess import Prepared, Recipe
 from clipwatch.image.protocol import (
     DECODE,
@@ -88,6 +89,7 @@ def serve(connection: socket.socket, recipe: Recipe, seconds: float, statm: int 
     signal.setitimer(signal.ITIMER_PROF, seconds)
     pixels = b""
     try:
+        refuse_other(descriptors[0], size)
         data = read_whole(descriptors[0], size)
         digest = hashlib.sha256(data).digest()
         connection.sendall(Answer(Kind.HASHED, number=len(data), text=digest).pack())
@@ -113,6 +115,22 @@ def serve(connection: socket.socket, recipe: Recipe, seconds: float, statm: int 
     return True
 
 
+def refuse_other(descriptor: int, size: int) -> None:
+    """Raise `FileRejected` where the first bytes tell of another format, and close the descriptor then.
+
+    There may be 100,000 of them in a folder: they are not read to their end.
+    """
+    try:
+        head = os.pread(descriptor, min(size, container.HEAD_BYTES), 0)
+    except OSError:
+        return  # `read_whole` says why
+    try:
+        container.refuse_other(head)
+    except FileRejected:
+        os.close(descriptor)
+        raise
+
+
 def read_whole(descriptor: int, size: int) -> bytes:
     """*size* bytes, or fewer where the file has become shorter; the descriptor is closed."""
     try:
@@ -135,6 +153,7 @@ def refused(rejected: FileRejected, resident: int) -> Answer:
     return Answer(
         Kind.REJECTED,
         REASONS.index(rejected.reason),
+        width=1 + OTHER_PICTURES.index(rejected.other_format) if rejected.other_format else 0,
         number=resident,
         text=rejected.sentence().encode("ascii", "replace"),
     )

@@ -12,6 +12,7 @@ from typing import Final
 from clipwatch.config import WatchConfig
 from clipwatch.errors import CollectionMissing
 from clipwatch.folder.files import Files
+from clipwatch.folder.ignored import add_types
 from clipwatch.folder.mounts import unmounted
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules
@@ -43,6 +44,8 @@ class Difference:
     """Those of them whose file the folder's rules no longer let in."""
     equal: int = 0
     not_regular: list[bytes] = field(default_factory=list)
+    ignored: dict[str, int] = field(default_factory=dict)
+    """How many entries were passed over, by type (see `folder.ignored`)."""
     unreadable: dict[bytes, str] = field(default_factory=dict)
     """Directories that were not seen whole, and why: a pass keeps the points below them."""
     unreachable: list[bytes] = field(default_factory=list)
@@ -160,6 +163,7 @@ def listed(root: Root, watch: WatchConfig, difference: Difference) -> Iterator[F
     rules = FileRules.from_config(watch)
     for listing in walk(root, rules, follow_symlinks=watch.follow_symlinks, stop=threading.Event()):
         difference.not_regular += listing.not_regular
+        add_types(difference.ignored, listing.ignored)
         if listing.unreadable:
             difference.unreadable[listing.directory] = listing.unreadable
         if watch.max_images:

@@ -7,6 +7,7 @@ Looking never writes: it fills `pending` and `deletes`, and the mirror works the
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -16,7 +17,7 @@ from clipwatch.clock import Clock, Moment
 from clipwatch.config import LimitsConfig, WatchConfig
 from clipwatch.errors import FolderUnavailable, LockHeld, OwnedElsewhere, RejectReason
 from clipwatch.folder.files import Files
-from clipwatch.folder.ignored import add_types, most_common
+from clipwatch.folder.ignored import add_types, most_common, other_picture
 from clipwatch.folder.mounts import silent_file_system
 from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules, rules_digest
@@ -71,6 +72,9 @@ class LookCounts:
     """What one complete look saw."""
 
     images: int = 0
+    """Files by their names, and image names that are no files."""
+    undecodable: int = 0
+    """Of *images*: known to hold a picture in a format that cannot be decoded here."""
     ignored: dict[str, int] = field(default_factory=dict)
     """How many entries were passed over, by type (see `folder.ignored`)."""
     differing: int = 0
@@ -439,12 +443,12 @@ class FolderMirror:
         self._logger.info(
             "scan.finished",
             folder=self.name,
-            images=counts.images,
+            images=counts.images - counts.undecodable,
             differing=counts.differing,
             missing=counts.unseen,
-            rejected=len(self.rejected),
-            ignored=sum(counts.ignored.values()),
-            ignored_by_type=most_common(counts.ignored),
+            rejected=self._rejections.by_reason.total(),
+            ignored=sum(self.ignored.values()),
+            ignored_by_type=most_common(self.ignored),
             seconds=round(self.last_look_seconds, 4),
         )
         if not self.unproven:
@@ -521,6 +525,7 @@ class FolderMirror:
             if rejection is not None:
                 met.add(path)
                 if rejection.signature == stat.signature.pack() and not may_have_healed(rejection, seconds):
+                    counts.undecodable += bool(rejection.ignored_as)
                     self._drop_point_of_rejected(comparison.ids[index], rejection)
                     continue
             if self._is_trusted(path, stat, comparison.ids[index]):
@@ -714,14 +719,16 @@ class FolderMirror:
     def reject(self, outcome: Rejected, now: float) -> None:
         """The candidate cannot have a point as it is."""
         candidate = outcome.candidate
-        self._reject(candidate.path, candidate.stat.signature.pack(), outcome.reason, outcome.message)
+        ignored_as = other_picture(candidate.path, outcome.other_format)
+        signature = candidate.stat.signature.pack()
+        self._reject(candidate.path, signature, outcome.reason, outcome.message, ignored_as)
         self._let_go(candidate, now)
 
-    def _reject(self, path: bytes, signature: bytes, reason: RejectReason, message: str) -> None:
+    def _reject(self, path: bytes, signature: bytes, reason: RejectReason, message: str, ignored_as: str = "") -> None:
         self._changing.pop(path, None)
         if reason is RejectReason.CRASHED:
             self._look_by(self._clock.monotonic() + RETRY_CRASHED_SECONDS)
-        rejection = self._rejections.add(path, signature, reason, message)
+        rejection = self._rejections.add(path, signature, reason, message, ignored_as)
         if rejection is not None:
             self._drop_point_of_rejected(point_uuid(self.name, path), rejection)
 
@@ -839,13 +846,31 @@ class FolderMirror:
     @property
     def rejected_images(self) -> int:
         """Images that have no point because they were rejected."""
-        return len(self.rejected) - sum(self._has_point(path) for path in self._rejections.keeping)
+        kept = sum(self._has_point(path) for path in self._rejections.keeping)
+        return len(self.rejected) - kept - self.undecodable.total()
+
+    @property
+    def rejected_by_reason(self) -> Counter[str]:
+        """The same, and those whose point is kept, by reason."""
+        return self._rejections.by_reason
+
+    @property
+    def undecodable(self) -> Counter[str]:
+        """How many files hold a picture in a format that cannot be decoded here, by type; they count as ignored."""
+        return self._rejections.ignored
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """How many entries of the folder are passed over, by type: by their name at the last scan, or by content."""
+        total = dict(self.counts.ignored)
+        add_types(total, self.undecodable)
+        return total
 
     @property
     def images(self) -> int:
         """Images believed to be in the folder: with a point that is not gone, pending without one, or rejected."""
         if self.ledger is None or len(self.pending) > COUNTED_PENDING:
-            return self.counts.images
+            return max(0, self.counts.images - self.undecodable.total())
         unpointed = sum(
             path not in self.rejected and not self._has_point(path)
             for path in (*self.in_hand, *self.pending, *self.aside)

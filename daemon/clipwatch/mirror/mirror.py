@@ -485,7 +485,6 @@ class Mirror:
                 self._count(outcome)
             case Rejected():
                 folder.reject(outcome, now)
-                self.counts.rejected += 1
             case NotReady():
                 folder.again(outcome.candidate, now)
             case Killed():

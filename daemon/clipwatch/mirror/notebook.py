@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +21,10 @@ from clipwatch.errors import RejectReason
 from clipwatch.mirror.losses import Hold, HoldState, Now
 
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS rejection (
-    folder TEXT, path BLOB, signature BLOB, limits TEXT, reason TEXT, message TEXT, at REAL, PRIMARY KEY (folder, path)
+DROP TABLE IF EXISTS rejection;
+CREATE TABLE IF NOT EXISTS rejected (
+    folder TEXT, path BLOB, signature BLOB, limits TEXT, reason TEXT, message TEXT, at REAL, ignored_as TEXT,
+    PRIMARY KEY (folder, path)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hold_state (
     folder TEXT, kind TEXT, points_before INTEGER, points_at_scan INTEGER, since REAL, reason TEXT, points INTEGER,
@@ -70,6 +73,8 @@ class Rejection:
     message: str
     at: float = field(default=0.0, compare=False)
     """When, in seconds since the epoch."""
+    ignored_as: str = ""
+    """Not told as rejected, but as ignored, under this type: see `ignored.other_picture`."""
 
 
 class Notebook:
@@ -121,7 +126,7 @@ class Notebook:
         """Remember it."""
         with self._noting():
             self._connection.execute(
-                "INSERT OR REPLACE INTO rejection VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     rejection.folder,
                     rejection.path,
@@ -130,13 +135,14 @@ class Notebook:
                     rejection.reason,
                     rejection.message,
                     rejection.at,
+                    rejection.ignored_as,
                 ),
             )
 
     def accept(self, folder: str, path: bytes) -> None:
         """Forget a rejection: the file is gone, or good now."""
         with self._noting():
-            self._connection.execute("DELETE FROM rejection WHERE folder = ? AND path = ?", (folder, path))
+            self._connection.execute("DELETE FROM rejected WHERE folder = ? AND path = ?", (folder, path))
 
     # -- holds -----------------------------------------------------------------------------------------
 
@@ -389,11 +395,12 @@ def _mounts(connection: sqlite3.Connection, folder: str) -> dict[bytes, int]:
 
 def _rejections(connection: sqlite3.Connection, folder: str, limits: str) -> list[Rejection]:
     rows = connection.execute(
-        "SELECT path, signature, reason, message, at FROM rejection WHERE folder = ? AND limits = ?", (folder, limits)
+        "SELECT path, signature, reason, message, at, ignored_as FROM rejected WHERE folder = ? AND limits = ?",
+        (folder, limits),
     )
     return [
-        Rejection(folder, path, signature, RejectReason(reason), text, at)
-        for path, signature, reason, text, at in rows
+        Rejection(folder, path, signature, RejectReason(reason), sys.intern(text), at, sys.intern(ignored_as))
+        for path, signature, reason, text, at, ignored_as in rows
         if reason in _REASONS
     ]
 

@@ -94,6 +94,8 @@ class Rejected:
     candidate: Candidate
     reason: RejectReason
     message: str
+    other_format: str = ""
+    """The file holds a picture, in this format, which cannot be decoded here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +296,7 @@ class Pipeline:
             result = future.result()
         except FileRejected as rejected:
             self._on_harmless([candidate])
-            self._finish(Rejected(candidate, rejected.reason, rejected.message))
+            self._finish(Rejected(candidate, rejected.reason, rejected.message, rejected.other_format))
         except DecoderKilled as killed:
             self._finish(Killed(candidate, killed.message))
         except FileNotReady:

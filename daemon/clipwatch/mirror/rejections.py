@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from typing import Any
 
 from clipwatch.clock import Clock
@@ -17,32 +19,66 @@ class Rejections:
     def __init__(self, folder: str, *, notebook: Notebook, clock: Clock, logger: Any) -> None:
         self._folder, self._notebook, self._clock, self._logger = folder, notebook, clock, logger
         self.by_path: dict[bytes, Rejection] = {item.path: item for item in notebook.rejections(folder)}
+        self._told: set[str] = set()
         self.keeping = {path for path, item in self.by_path.items() if item.reason in KEEPS_ITS_POINT}
         """Those that may have a point all the same: it is not known to be of other content."""
+        self.ignored: Counter[str] = Counter(item.ignored_as for item in self.by_path.values() if item.ignored_as)
+        """How many of them are told as ignored, by type."""
 
     @property
     def has_crashed(self) -> bool:
         """Whether some file brought a process down."""
         return any(item.reason is RejectReason.CRASHED for item in self.by_path.values())
 
-    def add(self, path: bytes, signature: bytes, reason: RejectReason, message: str) -> Rejection | None:
+    @property
+    def by_reason(self) -> Counter[str]:
+        """How many are told as rejected, by reason."""
+        return Counter(str(item.reason) for item in self.by_path.values() if not item.ignored_as)
+
+    def add(
+        self, path: bytes, signature: bytes, reason: RejectReason, message: str, ignored_as: str = ""
+    ) -> Rejection | None:
         """Note and tell one; None where the same is known."""
-        rejection = Rejection(self._folder, path, signature, reason, message, self._clock.now().timestamp())
+        now = self._clock.now().timestamp()
+        rejection = Rejection(self._folder, path, signature, reason, sys.intern(message), now, ignored_as)
         if reason is not RejectReason.CRASHED and self.by_path.get(path) == rejection:
             return None
+        self._count(self.by_path.get(path), -1)
+        self._count(rejection, 1)
         self.by_path[path] = rejection
         if reason in KEEPS_ITS_POINT:
             self.keeping.add(path)
         else:
             self.keeping.discard(path)
         self._notebook.reject(rejection)
-        self._logger.warning(
-            "image.rejected", folder=self._folder, path=path_text(path), reason=str(reason), message=message
-        )
+        if not ignored_as:
+            self._logger.warning(
+                "image.rejected", folder=self._folder, path=path_text(path), reason=str(reason), message=message
+            )
+        elif ignored_as not in self._told:
+            # There may be 100,000 of them, and nothing is wrong with any: the first one is told.
+            self._told.add(ignored_as)
+            hint = "Files of this format are counted as ignored, and not told one by one."
+            self._logger.warning(
+                "format.unsupported",
+                folder=self._folder,
+                format=ignored_as,
+                path=path_text(path),
+                message=message,
+                hint=hint,
+            )
         return rejection
+
+    def _count(self, rejection: Rejection | None, number: int) -> None:
+        if rejection is not None and rejection.ignored_as:
+            self.ignored[rejection.ignored_as] += number
+            if not self.ignored[rejection.ignored_as]:
+                del self.ignored[rejection.ignored_as]
 
     def forget(self, path: bytes) -> None:
         """The file is gone, or good now."""
-        if self.by_path.pop(path, None) is not None:
+        rejection = self.by_path.pop(path, None)
+        if rejection is not None:
+            self._count(rejection, -1)
             self.keeping.discard(path)
             self._notebook.accept(self._folder, path)

@@ -11,6 +11,7 @@ import numpy as np
 
 from clipwatch.config import WatchConfig
 from clipwatch.errors import FileNotReady, FileRejected, RejectReason
+from clipwatch.folder.ignored import add_types, other_picture, telling
 from clipwatch.folder.opened import open_file
 from clipwatch.folder.root import Root
 from clipwatch.mirror.compare import Difference, compare_folder, listed
@@ -65,7 +66,7 @@ def verify(
             root.close()
     result = verification.result
     different = any(result[kind] for kind in ("missing", "stale", "extra", "undone"))
-    return {"exact": not different, **result}
+    return {"exact": not different, **result, **telling(verification.ignored, verification.undecodable)}
 
 
 @dataclass(slots=True)
@@ -77,6 +78,8 @@ class _Verification:
     rejections: Callable[[str], Mapping[bytes, Rejection]]
     mounts: Callable[[str], Collection[bytes]]
     step: Callable[[int], None]
+    ignored: dict[str, int] = field(default_factory=dict)
+    undecodable: dict[str, int] = field(default_factory=dict)
     result: dict[str, list[Any]] = field(
         default_factory=lambda: {"missing": [], "stale": [], "extra": [], "rejected": [], "undone": []}
     )
@@ -85,6 +88,7 @@ class _Verification:
         difference = compare_folder(root, watch, self.store, self.encoder.fingerprint, mounts=self.mounts(watch.name))
         difference.drop_same_content(partial(content_of, root, watch, file_bytes=self.file_bytes))
         self.result["undone"] += difference.undone()
+        add_types(self.ignored, difference.ignored)
         self.step(difference.equal)
         for path in difference.not_regular:
             self._reject(watch, path, RejectReason.NOT_REGULAR)
@@ -96,7 +100,7 @@ class _Verification:
             reason = _reason(outcome, noted.get(path), difference.files[path])
             has_point = difference.reasons[path] is not Reason.NEW
             if reason is not None and (not has_point or reason in KEEPS_ITS_POINT):
-                self._reject(watch, path, reason)
+                self._tell_rejected(watch, path, reason, outcome)
             if has_point and reason is RejectReason.UNREADABLE:
                 # Nobody can say whether its point is old.
                 unread += 1
@@ -116,6 +120,15 @@ class _Verification:
         if unread:
             told = f"Images of folder {watch.name} that could not be read, and whose points may be old: {unread}."
             self.result["undone"].append(told)
+
+    def _tell_rejected(self, watch: WatchConfig, path: bytes, reason: RejectReason, outcome: object) -> None:
+        """As `sync` counts it: rejected, or ignored where it is a whole picture of another format."""
+        ignored_as = other_picture(path, outcome.other_format) if isinstance(outcome, FileRejected) else ""
+        if ignored_as:
+            add_types(self.ignored, {ignored_as: 1})
+            add_types(self.undecodable, {ignored_as: 1})
+        else:
+            self._reject(watch, path, reason)
 
     def _tell(self, kind: str, watch: WatchConfig, path: bytes, **more: str) -> None:
         self.result[kind].append({"path": path_text(path), "folder": watch.name, **more})

@@ -91,6 +91,18 @@ def _whole(status: Status) -> Iterator[Metric]:
         "Pending images that are left alone for a while: a process was ended while it worked on each alone.",
         status.get("put_aside", 0),
     )
+    yield _gauges(
+        "clipwatch_ignored",
+        "Files that are passed over, by type; the commonest twenty types, and the rest as one.",
+        "type",
+        status["ignored_by_type"].items(),
+    )
+    yield _gauges(
+        "clipwatch_undecodable",
+        "Pictures in a format that cannot be decoded here, by format; they count as ignored.",
+        "format",
+        status["undecodable"].items(),
+    )
     changes = CounterMetricFamily(
         "clipwatch_changes", "Points changed since the start, by what was done.", labels=["what"]
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from clipwatch.folder.ignored import add_types, telling
+from clipwatch.mirror.folder_mirror import FolderMirror
 from clipwatch.mirror.mirror import Mirror
 from clipwatch.mirror.unconfirmed import sentence
 from clipwatch.model.contract import Encoder
@@ -94,6 +96,16 @@ class RecentWork:
         return busy_shares(worked, now - began, self._decode_workers)
 
 
+def ignored_in(folders: Iterable[FolderMirror]) -> dict[str, Any]:
+    """What is passed over in all *folders* together; see `folder.ignored.telling`."""
+    types: dict[str, int] = {}
+    undecodable: dict[str, int] = {}
+    for folder in folders:
+        add_types(types, folder.ignored)
+        add_types(undecodable, folder.undecodable)
+    return telling(types, undecodable)
+
+
 def describe_mirror(
     mirror: Mirror, watches: dict[str, dict[str, Any]], *, now: float, recent: RecentWork | None = None
 ) -> dict[str, Any]:
@@ -128,7 +140,7 @@ def describe_mirror(
                 "images": folder.images,
                 "points": folder.points,
                 "rejected": folder.rejected_images,
-                "ignored": sum(folder.counts.ignored.values()),
+                **telling(folder.ignored, folder.undecodable),
                 "held": folder.deletes.held,
                 "put_aside": folder.aside_text,
                 "unconfirmed": len(mirror.unconfirmed(folder.name)),
@@ -154,9 +166,9 @@ def describe_mirror(
         "lag_seconds": round(mirror.lag_seconds(now), 3),
         "rejected": sum(folder["rejected"] for folder in folders),
         "rejected_by_reason": dict(
-            Counter(str(item.reason) for folder in mirror.folders.values() for item in folder.rejected.values())
+            sum((folder.rejected_by_reason for folder in mirror.folders.values()), Counter[str]())
         ),
-        "ignored": sum(folder["ignored"] for folder in folders),
+        **ignored_in(mirror.folders.values()),
         "held": sum(folder["held"] for folder in folders),
         "put_aside": sum(len(folder.aside) for folder in mirror.folders.values()),
         "unconfirmed": sum(folder["unconfirmed"] for folder in folders),

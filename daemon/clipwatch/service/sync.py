@@ -13,6 +13,7 @@ from clipwatch.mirror.mirror import Mirror
 from clipwatch.mirror.state import Counts
 from clipwatch.mirror.unconfirmed import sentence
 from clipwatch.records import path_text
+from clipwatch.service.status import ignored_in
 
 PROGRESS_SECONDS: Final = 0.2
 
@@ -108,6 +109,7 @@ class SyncRequest:
             "deleted": done.deleted,
             "rejected": rejected,
             "held": sum(folder.deletes.held for folder in folders),
+            **ignored_in(folders),
             "seconds": round(self._clock.monotonic() - self._started, 3),
         }
 

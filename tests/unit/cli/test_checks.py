@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from clipwatch import config_file
-from clipwatch.cli import check, check_service, checks
+from clipwatch.cli import check, check_folders, check_service, checks
 from clipwatch.cli.assemble import Context
 from clipwatch.cli.check_folders import (
     Check,
@@ -37,6 +37,7 @@ from clipwatch.cli.service import Program, instance_of, shipped
 from clipwatch.config import Config, StoreConfig, WatchConfig
 from clipwatch.errors import FolderUnavailable
 from clipwatch.service.control import ControlServer
+from support.pictures import small_jpeg
 from support.stores import Told
 
 NOBODY = 65534
@@ -237,6 +238,32 @@ def test_images_and_directories_that_this_user_may_not_read_are_named(open_direc
         (check,) = folder_checks(watch, see(watch))
     assert (check.ok, check.detail) == (False, "cannot read open")
     (open_directory / "open").chmod(0o755)
+
+
+def test_a_folder_without_a_picture_that_can_be_used_is_told_with_what_is_in_it(tmp_path: Path) -> None:
+    for seed in range(3):
+        (tmp_path / f"{seed}.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500))
+        (tmp_path / f"{seed}.webp").write_bytes(b"RIFF\0\0\0\0WEBPVP8 ")
+    watch = WatchConfig(path=str(tmp_path))
+    (found,) = folder_checks(watch, see(watch))
+    assert found.detail == (
+        f"{tmp_path}: 0 images in 1 directories; 6 ignored: 3 heic, 3 webp (not in a format that can be decoded here)"
+    )
+    assert (found.ok, "Convert" in found.hint) == (True, True), "a warning, no failure"
+    (tmp_path / "a.heic").write_bytes(small_jpeg())
+    (found,) = folder_checks(watch, see(watch))
+    assert "1 images" in found.detail, "what is in the file decides"
+    (found,) = folder_checks(watch, see(WatchConfig(path=str(tmp_path), extensions=("tif",))))
+    assert ("7 ignored: 4 heic, 3 webp" in found.detail, "watch.extensions" in found.hint) == (True, True)
+
+
+def test_only_so_many_files_of_other_formats_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_folders, "OPENED", 2)
+    for seed in range(5):
+        (tmp_path / f"{seed}.gif").write_bytes(b"GIF89a")
+    os.mkfifo(tmp_path / "fifo.gif")
+    seen = see(WatchConfig(path=str(tmp_path)))
+    assert (seen.undecodable, seen.images) == ({"gif": 2}, 3)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,13 @@ def test_troubles_come_with_their_cure() -> None:
     assert list(page(_status(troubles=[trouble])))[-1] == "    2026-01-01T00:00:00Z store.rejected: no key · Set one."
 
 
+def test_what_is_ignored_is_told_by_type() -> None:
+    types = {"webp": 800, "heic": 474}
+    told = "  1,274 ignored: 800 webp, 474 heic (not in a format that can be decoded here)"
+    assert told in page(_status(ignored=1274, ignored_by_type=types, undecodable=types))
+    assert not any("ignored:" in line for line in page(_status(ignored=0, ignored_by_type={}, undecodable={})))
+
+
 def test_what_is_stuck_is_told_with_the_cure() -> None:
     assert "  stuck   encode, store: restart the daemon, and see its log" in page(_status(stuck=["encode", "store"]))
 

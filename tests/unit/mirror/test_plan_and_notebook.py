@@ -251,7 +251,7 @@ def test_words_of_another_version_are_passed_over(tmp_path: Path) -> None:
     notebook.reject(rejection())
     notebook.close()
     with sqlite3.connect(tmp_path / "notebook.sqlite") as connection:
-        connection.execute("INSERT INTO rejection VALUES ('images', x'62', x'', 'limits', 'too_odd', '', 0)")
+        connection.execute("INSERT INTO rejected VALUES ('images', x'62', x'', 'limits', 'too_odd', '', 0, '')")
     connection.close()
     notebook = noted(tmp_path)
     assert [item.path for item in notebook.rejections("images")] == [b"a.png"]

@@ -27,6 +27,8 @@ STATUS: Mapping[str, Any] = {
     "rejected": 3,
     "rejected_by_reason": {"truncated": 2, "empty": 1},
     "ignored": 4,
+    "ignored_by_type": {"heic": 3, "txt": 1},
+    "undecodable": {"heic": 3},
     "held": 5,
     "model": {
         "name": 'a "model"\n',
