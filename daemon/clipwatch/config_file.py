@@ -319,11 +319,19 @@ def check_places(config: Config, *, store: str = "store.url") -> None:
         roots = [Path(os.path.realpath(watch.path)) for watch in config.watch]
         places = {key: Path(os.path.realpath(place)) for key, place in written.items()}
     except OSError as error:
-        raise ConfigError(f"The current directory cannot be told: {error.strerror}.") from error
+        raise ConfigError(
+            f"The current directory cannot be told: {error.strerror}.",
+            hint="It was deleted or moved: change into one that exists, or write every path in full.",
+        ) from error
     for i, a in enumerate(roots):
         for j, b in enumerate(roots):
             if i != j and (a == b or a in b.parents):
                 raise ConfigError(f"watch[{j}].path lies within watch[{i}].path.", hint="Folders must not overlap.")
+            if i < j and _is_same(a, b):
+                raise ConfigError(
+                    f"watch[{i}].path and watch[{j}].path are the same folder: {a} and {b}, by a bind mount.",
+                    hint="Keep one of the two [[watch]] tables.",
+                )
     for key, place in places.items():
         if not written[key] or any(len(os.fsencode(part)) > _NAME_BYTES for part in place.parts):
             raise ConfigError(f"{key} is empty, or holds a name of more than {_NAME_BYTES} bytes.")
@@ -333,6 +341,13 @@ def check_places(config: Config, *, store: str = "store.url") -> None:
                     f"{key} lies within watch[{i}].path.",
                     hint="A watched folder is never written to: choose a directory outside of it.",
                 )
+
+
+def _is_same(a: Path, b: Path) -> bool:
+    try:
+        return os.path.samefile(a, b)
+    except OSError:  # one that is absent is told elsewhere
+        return False
 
 
 def _check_background(colour: str) -> None:
@@ -401,7 +416,13 @@ def find_file(option: str | None, environment: Mapping[str, str]) -> Path | None
     if named:
         return Path(expanded(named, environment))
     usual = Path("config.toml")
-    return usual if usual.exists() else None
+    try:
+        return usual if usual.exists() else None
+    except OSError as error:
+        raise ConfigError(
+            f"The current directory cannot be looked into: {error.strerror}.",
+            hint="Change into one that this user may enter, or name the configuration with --config.",
+        ) from error
 
 
 def api_key(store: StoreConfig, environment: Mapping[str, str]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from support.commands import Home
+from support.commands import COMMAND, Home
 from support.proxy_stand_in import ProxyStandIn
 from support.stores import API_KEY, drop_collection, fresh_collection, shared_engine
 
@@ -88,3 +90,32 @@ def test_home_is_meant_on_the_command_line_and_in_an_embedded_address(home: Home
     home.run("migrate", "--to=embedded:~/other")
     assert {"store", "other", "c.toml"} <= {path.name for path in person.iterdir()}
     assert not [path for path in home.path.rglob("*") if "~" in path.name]
+
+
+@pytest.mark.parametrize(
+    "command", [("status",), ("config", "show"), ("service", "install", "--user", "--dry-run")], ids=" ".join
+)
+def test_a_directory_that_was_deleted_is_one_sentence(home: Home, command: tuple[str, ...]) -> None:
+    script = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", COMMAND, *command],
+        cwd=home.path, env=home.full_environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "current directory" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+def test_one_folder_twice_by_a_bind_mount_is_told_as_such(home: Home) -> None:
+    for name in ("images", "again"):
+        (home.path / name).mkdir()
+    (home.path / "config.toml").write_text(
+        '[[watch]]\npath = "images"\nname = "a"\n[[watch]]\npath = "again"\nname = "b"\n'
+    )
+    script = 'mount --bind images again && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", COMMAND, "config", "show"],
+        cwd=home.path, env=home.full_environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "watch[0].path and watch[1].path are the same folder" in done.stderr

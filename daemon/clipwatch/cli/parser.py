@@ -210,6 +210,9 @@ def run(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except OSError as error:
+        if _is_lost(error):
+            _say("The current directory was deleted or moved. Change into one that exists.")
+            return 2
         if error.errno not in _NO_ROOM:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -222,6 +225,17 @@ def run(argv: list[str]) -> int:
         return 1
     finally:
         _replace_handlers(_interrupt, _end_at_once)
+
+
+def _is_lost(error: OSError) -> bool:
+    """Whether there is no current directory any more, so that no relative path means anything."""
+    if error.errno != errno.ENOENT:
+        return False
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
