@@ -268,3 +268,8 @@ def server_address(url: str) -> str:
 def is_server(url: str) -> bool:
     """Whether the store is a Qdrant server rather than the embedded engine."""
     return not url.startswith("embedded:")
+
+
+def normal_extension(text: str) -> str:
+    """`jpg` for `jpg`, `JPG`, `.jpg` and `*.jpg`."""
+    return text.removeprefix("*").lstrip(".").lower()

@@ -24,6 +24,7 @@ from clipwatch.config import (
     WatchConfig,
     is_loopback,
     is_server,
+    normal_extension,
 )
 from clipwatch.errors import ConfigError
 from clipwatch.regular_file import read_regular
@@ -279,11 +280,6 @@ def _check(config: Config, sources: Mapping[str, str], environment: Mapping[str,
             f"http.listen {config.http.listen!r} can be reached from other machines, so http.token must be set.",
             hint='Choose a long token, or listen on "127.0.0.1:8766"; token = "none" lets everyone in.',
         )
-
-
-def normal_extension(text: str) -> str:
-    """`jpg` for `jpg`, `JPG`, `.jpg` and `*.jpg`."""
-    return text.removeprefix("*").lstrip(".").lower()
 
 
 def _check_rules(index: int, watch: WatchConfig) -> None:

@@ -8,8 +8,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 
-from clipwatch.config import WatchConfig
-from clipwatch.config_file import normal_extension
+from clipwatch.config import WatchConfig, normal_extension
 from clipwatch.folder.ignore import Ignore
 
 

@@ -387,7 +387,12 @@ class FolderMirror:
         if not self.looking and any(holding.scan_wanted_in == 0 for holding in self.holdings):
             # What it ends with is a delete: whose points they are is asked anew, with the ledger.
             self.ask_look("hold ended", doubt=True, thorough=False)
-        if self.readable and len(self.pending) + len(self.in_hand) > 2 * len(self._known.signatures):
+        # While a scan goes on, it is not known yet whether the files of before are still there.
+        if (
+            self.readable
+            and not self.looking
+            and len(self.pending) + len(self.in_hand) > 2 * len(self._known.signatures)
+        ):
             self._note_known_files()
         for path in [path for path, (_, until) in self.aside.items() if now >= until] if self.readable else ():
             del self.aside[path]
@@ -397,9 +402,6 @@ class FolderMirror:
         assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
         started = self._clock.monotonic()
         self.scan_began = self._clock.moment()
-        if not self._unlooked:
-            self._note_known_files()
-        self._unlooked = False
         self.deletes.holding.scan_begins(len(self.ledger))
         counts = LookCounts()
         # What is rejected from here on may lie where the look has already been.
@@ -408,6 +410,9 @@ class FolderMirror:
         if not self.check_root():
             self._abandon()
             return
+        if not self._unlooked:
+            self._note_known_files()
+        self._unlooked = False
         self.ledger.begin_look()
         self.mounts.look_begins()
         self.pending.settle(self._settle_seconds())

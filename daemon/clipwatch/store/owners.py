@@ -68,7 +68,7 @@ class Standing(StrEnum):
     OURS = "ours"
     MOVED = "moved"
     """Ours under another path, or with another `owner` setting: noted from this state directory."""
-    ANOTHERS = "another's"
+    OTHER = "another's"
 
 
 def scope_of(collection: str, folder: str) -> str:
@@ -113,7 +113,7 @@ def judge(marks: Iterable[Mark], ours: str, known: str) -> Standing:
         return Standing.FREE
     if first.owner.key == ours:
         return Standing.OURS
-    return Standing.MOVED if first.owner.key == known else Standing.ANOTHERS
+    return Standing.MOVED if first.owner.key == known else Standing.OTHER
 
 
 def owner_of(watch: WatchConfig) -> Owner:
@@ -173,7 +173,7 @@ class Owners:
     def _claim(self, folder: str, ours: Owner) -> None:
         marks = self._marks(folder)
         standing = judge(marks, ours.key, self._noted_for(folder))
-        if standing is Standing.ANOTHERS:
+        if standing is Standing.OTHER:
             raise self._refusal(folder, marks, ours)
         if standing is Standing.FREE:
             mine = self._mark(folder, ours, remove=())
@@ -196,7 +196,7 @@ class Owners:
         ours = self._identify(watch) if watch is not None else None
         with contextlib.suppress(StoreRejected):
             marks = self._marks(folder)
-            if judge(marks, ours.key if ours else "", self._noted_for(folder)) is Standing.ANOTHERS:
+            if judge(marks, ours.key if ours else "", self._noted_for(folder)) is Standing.OTHER:
                 raise self._refusal(folder, marks, ours, hint)
 
     def adopt(self, folder: str) -> Owner | None:

@@ -110,9 +110,9 @@ def test_a_young_folder_whose_only_points_went_is_not_taken_for_another_disk(b: 
     b.assert_exact()
 
 
-@pytest.mark.parametrize("restart", [False, True])
-def test_another_disk_in_the_place_of_a_young_folder_is_held(b: Bench, restart: bool) -> None:
-    """The other disk has files of the same names, which wait for a point as the old ones did."""
+@pytest.mark.parametrize(("restart", "names_from"), [(False, 1000), (True, 1000), (True, 2)])
+def test_another_disk_in_the_place_of_a_young_folder_is_held(b: Bench, restart: bool, names_from: int) -> None:
+    """Two files have a point and 40 wait for one; the other disk has as many files, some of the same names."""
     mirrored(b, 2)
     fill(b.folder, 40, first=2)
     b.touch(*(file.name for file in sorted(b.folder.iterdir())[2:]))
@@ -121,8 +121,8 @@ def test_another_disk_in_the_place_of_a_young_folder_is_held(b: Bench, restart: 
     if restart:
         b.die()
     b.folder.rename(b.folder.with_name("away"))
-    for seed in range(2, 42):
-        put(b.folder, f"{seed:05d}.png", picture(seed + 1000))
+    for number in range(40):
+        put(b.folder, f"{names_from + number:05d}.png", picture(5000 + number))
     if restart:
         b.start()
     b.look()
