@@ -22,7 +22,7 @@ def main() -> None:
     command = [sys.executable, "-m", "clipwatch", "model", "fetch", CARD, "--give-up-seconds", str(GIVE_UP_SECONDS)]
     if subprocess.run(command, check=False).returncode != 0:
         print(
-            "So it starts on the small demonstration model that ships: it knows drawings, not photographs.\n"
+            "So it starts on the small demonstration model that ships: it knows emoji-like drawings, not photographs.\n"
             f"Later: `.venv/bin/clipwatch model fetch {CARD}`, then start again; everything is embedded anew by itself."
         )
 

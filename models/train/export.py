@@ -171,7 +171,7 @@ def bundle(vision: bytes, text: bytes) -> dict[str, Any]:
             "licence": "Apache-2.0; made from Apache-2.0, CC-BY-4.0, MIT and Unicode-3.0 works: see ATTRIBUTION.md",
             "source": "models/train",
             "width": 512,
-            "summary": "A small CLIP trained on emoji drawings: it knows drawings of everyday things, not photographs.",
+            "summary": "A small CLIP trained on emoji drawings: it knows emoji-like drawings, not photographs.",
         },
         "known_answers": known_answers(),
     }

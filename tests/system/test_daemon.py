@@ -46,7 +46,7 @@ def test_changes_are_followed_and_questions_answered_while_it_runs(home: Home) -
 
         with watched_on_a_terminal(home, "status", "--watch") as terminal:
             terminal.expect("\x1b[H\x1b[2Jwatching\r\n  6 images, 5 points; 0 pending, 1 rejected")
-            terminal.expect("a demonstration: drawings, not photographs")
+            terminal.expect("a demonstration: emoji-like drawings, not photographs")
             terminal.expect("watched by watchdog")
             terminal.expect("image.rejected: bad.png · ")
             (home.images / "coffee.jpg").rename(home.images / "kaffee.jpg")

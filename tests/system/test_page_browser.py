@@ -179,7 +179,7 @@ def test_a_picture_finds_its_like_and_names_are_only_names(address: str, browser
     browser.call("Page.navigate", url=address)
     wait_for(browser, "document.readyState === 'complete' && document.querySelector('#state').className === 'good'")
     assert "5 points" in browser.run("document.querySelector('#state').textContent")
-    assert "demonstration model: it knows drawings, not photographs" in browser.run(
+    assert "demonstration model: it knows emoji-like drawings, not photographs" in browser.run(
         "document.querySelector('#model').innerText"
     )
     assert not browser.run("document.querySelector('#words').disabled"), "the demonstration model knows words"

@@ -31,7 +31,8 @@ class ModelCard:
 
     *folder* is below the models folder; "" for the one that the default configuration names.
     *width*: numbers in a vector. *side*: pixels of the square input. *context*, *pad_id*: tokens in a text, and what
-    fills it up (None: as `tokenizer.json` says).
+    fills it up (None: as `tokenizer.json` says). *licence*: what the publisher of the weights states of them, not what
+    their export or the code beside them says.
     """
 
     name: str
@@ -103,7 +104,7 @@ CARDS: Final = (
         side=224,
         context=77,
         pad_id=49407,
-        licence="MIT (OpenAI's weights)",
+        licence="none stated: OpenAI's code is MIT, its model card calls any deployed use out of scope",
         summary="The classic, and the default: English, fast enough everywhere, known to every tool.",
         folder="",
     ),
@@ -142,7 +143,7 @@ CARDS: Final = (
         side=224,
         context=64,
         pad_id=0,
-        licence="Apache-2.0 (Google's weights; the ONNX export states none of its own)",
+        licence="Apache-2.0 (Google's weights)",
         summary="The best answers, in many languages; four times the work of B/32 per picture, a large text tower.",
         folder="siglip2-base",
     ),
@@ -181,8 +182,8 @@ CARDS: Final = (
         side=256,
         context=77,
         pad_id=0,
-        licence="Apple's model licence: read LICENSE in the repository; it may allow research only",
-        summary="Small and quick, English, close to CLIP ViT-B/16 in quality; mind the licence.",
+        licence="Apple ML Research Model Licence: for research only, in no product or service",
+        summary="For research only. Small and quick, English, close to CLIP ViT-B/16 in quality.",
         folder="mobileclip-s0",
     ),
 )

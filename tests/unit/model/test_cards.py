@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,16 @@ def test_a_card_brings_both_towers_a_tokenizer_and_the_preprocessing(card: Model
     assert names == {card.vision, card.text, "tokenizer.json", "preprocessor_config.json"}
     assert card.licence
     assert 224 <= card.side <= 256
+
+
+def test_no_card_promises_a_licence_that_nobody_gave() -> None:
+    licences = {card.name: card.licence for card in CARDS}
+    assert licences["clip-vit-base-patch32"].startswith("none stated")
+    assert "out of scope" in licences["clip-vit-base-patch32"]
+    assert "research only" in licences["mobileclip-s0"]
+    page = (Path(__file__).parents[3] / "docs" / "models.md").read_text()
+    assert "openai/CLIP/issues/203" in page
+    assert "for research only" in page
 
 
 def test_the_default_card_ends_where_the_default_configuration_looks() -> None:
