@@ -18,6 +18,10 @@ class Parser(argparse.ArgumentParser):
         """One sentence for *message*, as argparse words it."""
         raise ConfigError(f"{message[:1].upper()}{message[1:]}.", hint=f"See `{self.prog} --help`.")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Raises the `OSError` of a stream that cannot be written, which argparse would swallow."""
+        (file or sys.stderr).write(message)
+
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """As argparse, but nothing is left over: what is unknown is refused here, where its neighbours are known."""
         words = sys.argv[1:] if args is None else list(args)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from clipwatch.model.text import TextEncoder
     from clipwatch.records import Preprocessing
     from clipwatch.service.answers import Answers
+    from clipwatch.service.log_stream import LogStream
     from clipwatch.service.logs import LogOutput, RepeatLimiter
     from clipwatch.store.owners import Owners
     from clipwatch.store.rebuild import Rebuild
@@ -56,6 +57,8 @@ class Context:
     clock: SystemClock = field(default_factory=SystemClock)
     output: LogOutput | None = None
     """How the log looks, where that may change."""
+    log_stream: LogStream | None = None
+    """Where its lines go."""
 
     @property
     def config(self) -> Config:
@@ -219,7 +222,7 @@ class Parts:
             if self._encoder.demonstration:
                 context.logger.warning(
                     "model.demonstration",
-                    message="This is the small demonstration model that ships: it knows drawings, not photographs.",
+                    message="This is the small demonstration model that ships: it knows emoji-like drawings, not photographs.",
                     hint="Get CLIP with `clipwatch model fetch clip-vit-base-patch32`, then restart; "
                     "everything is embedded anew by itself.",
                 )

@@ -190,16 +190,17 @@ def run(argv: list[str]) -> int:
     _replace_handlers(signal.SIG_DFL, _interrupt)
     command = ""
     try:
-        arguments = build_parser().parse_args(argv)
+        try:
+            arguments = build_parser().parse_args(argv)
+        except SystemExit as end:  # after --help and --version
+            return _flushed(int(end.code or 0))
         command = arguments.command
         module = importlib.import_module(f"clipwatch.cli.{MODULES[command]}")
         if getattr(module, "WITHOUT_CONFIG", None) and module.WITHOUT_CONFIG(arguments):
-            status: int = module.main(arguments, None)
-            return status
+            return _flushed(module.main(arguments, None))
         context = _context(arguments)
         refuse_nowhere(arguments, context.loaded)
-        status = module.main(arguments, context)
-        return _flushed(status)
+        return _flushed(module.main(arguments, context))
     except ClipwatchError as error:
         from clipwatch.cli.assemble import sentence_of
 
@@ -268,12 +269,15 @@ def _context(arguments: argparse.Namespace) -> Any:
     loaded = load_config(arguments)
     from clipwatch.cli.assemble import Context
     from clipwatch.clock import SystemClock
+    from clipwatch.service.log_stream import LogStream
     from clipwatch.service.logs import LogOutput, make_logger
 
     log_format, level = _log_of(arguments, loaded.config.log)
     output = LogOutput(log_format, level)
-    logger, limiter = make_logger(format=log_format, level=level, clock=SystemClock(), output=output)
-    return Context(loaded, logger, limiter, json=getattr(arguments, "json", False), output=output)
+    lines = LogStream(sys.stderr)
+    logger, limiter = make_logger(format=log_format, level=level, clock=SystemClock(), output=output, lines=lines)
+    json = getattr(arguments, "json", False)
+    return Context(loaded, logger, limiter, json=json, output=output, log_stream=lines)
 
 
 def _log_of(arguments: argparse.Namespace, log: LogConfig) -> tuple[str, str]:

@@ -141,6 +141,7 @@ def describe(daemon: Daemon, parts: Parts, context: Context, http: Callable[[], 
         done, of = result["points"], parts.rebuild.old_points
         held = daemon.mirror.doubt
         result["rebuild"] = {"collection": parts.rebuild.target, "done": done, "of": max(done, of), "held": held}
+    result["log"] = context.log_stream.describe() if context.log_stream is not None else {}
     server = http()
     result["http"] = server.describe() if server is not None else {}
     return result

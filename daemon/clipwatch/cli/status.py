@@ -80,7 +80,7 @@ def page(status: dict[str, Any]) -> Iterator[str]:
         yield f"  stuck   {', '.join(status['stuck'])}: restart the daemon, and see its log"
     model, store = status["model"], status["store"]
     if model:
-        demonstration = " (a demonstration: drawings, not photographs)" if model["demonstration"] else ""
+        demonstration = " (a demonstration: emoji-like drawings, not photographs)" if model["demonstration"] else ""
         how = f"{model.get('engine', '')} {model.get('precision', '')} on {model.get('provider', '')}"
         yield f"  model   {visible(model['name'])}{demonstration}, {model['width']} wide, {how}"
     if store:
@@ -101,6 +101,7 @@ def page(status: dict[str, Any]) -> Iterator[str]:
             yield f"          cannot read {visible(directory)}: {visible(why)}"
     if status.get("http", {}).get("trouble"):
         yield f"  page    {visible(status['http']['trouble'])}"
+    yield from _log(status.get("log", {}))
     if status.get("troubles"):
         yield "  lately"
         for trouble in status["troubles"]:
@@ -122,6 +123,11 @@ def _counts(status: dict[str, Any]) -> Iterator[str]:
     )
     if words := sentence(status):
         yield f"  {words}"
+
+
+def _log(log: dict[str, Any]) -> Iterator[str]:
+    if log.get("lost") or log.get("trouble"):
+        yield f"  log     {log['lost']} lines lost" + (f"; now: {visible(log['trouble'])}" if log["trouble"] else "")
 
 
 def _backlog(status: dict[str, Any]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import Any, Final, TextIO
 import structlog
 
 from clipwatch.clock import Clock, rfc3339
+from clipwatch.service.log_stream import LogStream
 from clipwatch.service.notify import is_journal
 from clipwatch.visible import visible
 
@@ -163,9 +164,14 @@ def make_logger(
     stream: TextIO | None = None,
     environment: Mapping[str, str] | None = None,
     output: LogOutput | None = None,
+    lines: LogStream | None = None,
 ) -> tuple[Any, RepeatLimiter]:
-    """A logger that knows nothing global, and its limiter. *output* lets the caller change format and level later."""
+    """A logger that knows nothing global, and its limiter. *output* lets the caller change format and level later.
+
+    *lines*: where its lines go, for a caller who wants to know how that goes; by default onto *stream*.
+    """
     target = stream or sys.stderr
+    lines = lines or LogStream(target)
     environment = os.environ if environment is None else environment
     limiter = RepeatLimiter(clock)
     output = output or LogOutput(format, level)
@@ -180,11 +186,12 @@ def make_logger(
     if is_journal(target, environment):
         processors.append(lambda _logger, name, text: f"<{PRIORITY.get(name, 6)}>{text}")
     logger = structlog.wrap_logger(
-        structlog.WriteLogger(target),
+        lines,
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS["debug"]),
         cache_logger_on_first_use=True,
     )
+    lines.on_recovered = lambda lost, reason: logger.warning("log.lost", lines=lost, reason=reason)
     return logger, limiter
 
 

@@ -114,6 +114,9 @@ def _whole(status: Status) -> Iterator[Metric]:
         "How long the file that has waited longest for its point has stood still, or been worked on; 0: none waits.",
         status["lag_seconds"],
     )
+    yield CounterMetricFamily(
+        "clipwatch_log_lines_lost", "Log lines that could not be written.", status.get("log", {}).get("lost", 0)
+    )
     yield GaugeMetricFamily(
         "clipwatch_loop_age_seconds", "Since the daemon's loop last turned.", status.get("loop_age_seconds", 0.0)
     )
