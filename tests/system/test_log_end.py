@@ -50,7 +50,10 @@ def wait_mirrored(home: Home) -> dict[str, Any]:
     status: dict[str, Any] = {}
 
     def mirrored() -> bool:
-        status.update(home.json("status", expect=None))
+        done = home.run("status", "--json", expect=None)
+        if done.returncode:
+            return False  # it is starting, and does not answer yet
+        status.update(json.loads(done.stdout))
         return bool(status["state"] == "watching" and status["points"] == len(list(home.images.iterdir())))
 
     wait_until(mirrored, PATIENCE_SECONDS)

@@ -222,7 +222,7 @@ class Parts:
             if self._encoder.demonstration:
                 context.logger.warning(
                     "model.demonstration",
-                    message="This is the small demonstration model that ships: it knows emoji-like drawings, not photographs.",
+                    message="The small demonstration model that ships: it knows emoji-like drawings, not photographs.",
                     hint="Get CLIP with `clipwatch model fetch clip-vit-base-patch32`, then restart; "
                     "everything is embedded anew by itself.",
                 )
