@@ -446,7 +446,7 @@ def state_of(mirror: Mirror) -> dict[str, Any]:
                 "trouble": folder.trouble,
                 "ledger": None if folder.ledger is None else len(folder.ledger),
                 "loading": folder.loading,
-                "looks": (folder.looks, folder.looks_started, folder.asked),
+                "looks": (folder.scans.done, folder.scans.started, folder.scans.asked),
                 "pending": len(folder.pending),
                 "in_hand": len(folder.in_hand),
                 "gone": len(folder.deletes.gone),

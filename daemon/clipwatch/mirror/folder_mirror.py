@@ -6,6 +6,7 @@ Looking never writes: it fills `pending` and `deletes`, and the mirror works the
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +30,6 @@ from clipwatch.mirror.known_files import KnownFiles, still_there
 from clipwatch.mirror.ledger import Ledger
 from clipwatch.mirror.mounts import Mounts, sentence
 from clipwatch.mirror.notebook import Notebook, Rejection
-from clipwatch.mirror.pauses import pause_seconds
 from clipwatch.mirror.pending import OnTheWay, Pending
 from clipwatch.mirror.pipeline import Mismatched, Rejected, Stored
 from clipwatch.mirror.plan import (
@@ -42,6 +42,7 @@ from clipwatch.mirror.plan import (
     reason_for,
 )
 from clipwatch.mirror.rejections import Rejections
+from clipwatch.mirror.schedule import SCAN_SHARE, ScanSchedule
 from clipwatch.mirror.trees import Trees
 from clipwatch.mirror.unmet import Judged, judge
 from clipwatch.records import Candidate, FileStat, Signature, path_text, point_uuid
@@ -51,9 +52,6 @@ RETRY_FOLDER_SECONDS: Final = 2.0
 
 ASK_OWNER_SECONDS: Final = 30.0
 """How often a folder whose points are another's is asked for again."""
-
-LOOK_SHARE: Final = 0.2
-"""Looks asked for by events take at most this share of the time: the next waits four times as long as one took."""
 
 RESTLESS_SECONDS: Final = 30.0
 RESTLESS_SETTLE_TIMES: Final = 10
@@ -117,7 +115,7 @@ class FolderMirror:
         )
         self._known = KnownFiles(watch.name, notebook)
         self.mounts = Mounts(watch, self.root.path, notebook=notebook, logger=logger)
-        self._trees = Trees(self.root, self.rules, share=LOOK_SHARE, clock=clock)
+        self._trees = Trees(self.root, self.rules, share=SCAN_SHARE, clock=clock)
         self._rejections = Rejections(watch.name, notebook=notebook, clock=clock, logger=logger)
         self.rejected: Mapping[bytes, Rejection] = self._rejections.by_path
         self.ledger: Ledger | None = None
@@ -129,11 +127,7 @@ class FolderMirror:
         self.owner_due = 0.0
         """The monotonic moment at which to ask whether they still are."""
         self.counts = LookCounts()
-        self.looks = 0
-        """Complete looks whose points were all accounted for."""
-        self.asked = 0
-        """Looks asked for: `looks_started` catches up with it when one begins."""
-        self.looks_started = 0
+        self.scans = ScanSchedule()
         self.patient = False
         """Whether a lock that another process holds is waited for, rather than an end from the start."""
         self.in_hand: dict[bytes, Candidate] = {}
@@ -148,24 +142,12 @@ class FolderMirror:
         self._stop = threading.Event()
         self.watched = False
         """Whether the kernel tells of every change made by a path of the folder; set by whoever watches it."""
-        self._thorough = True
-        """Whether the next scan reads everything that differs, since a change may not have been told."""
         self._trusting = False
-        """Whether the scan under way does not."""
+        """Whether the scan under way leaves files unread that differ in ctime alone."""
         self._turn = 0
         self._look: Iterator[None] | None = None
-        self._look_reason = "start"
-        self._look_allowed = 0.0
         self._try_again = 0.0
         self._identity = (0, 0)
-        self._periodic: float | None = None
-        self._doubt = False
-        self.doubts = 0
-        """How often in a row the collection turned out to be another than was believed."""
-        self.doubt_text = ""
-        """What was found the last time, for people."""
-        self._doubtful: float | None = None
-        """The monotonic moment at which everything is read and compared again for that."""
         self._given_up: set[bytes] = set()
         """Of `in_hand`: those whose point the store will not hold soon, so that no gone point waits for them."""
         self._unlooked = True
@@ -176,7 +158,7 @@ class FolderMirror:
         """When the last scan began."""
         self.last_look_seconds = 0.0
         self.last_look_finished: float | None = None
-        self.ask_look("start")
+        self.scans.ask("start")
 
     def take_over(self, before: FolderMirror) -> None:
         """Go on for *before*, the same name under other settings: what it believes and has in hand is kept.
@@ -184,11 +166,9 @@ class FolderMirror:
         All else is found out by a look, which also keeps the promises of looks that were asked of *before*.
         """
         self.in_hand, self.ledger, self._given_up = before.in_hand, before.ledger, before._given_up
-        self.looks, self.looks_started = before.looks, before.looks_started
-        self.asked = before.asked + 1
-        self._look_reason = "settings changed"
+        self.scans.take_over(before.scans)
         # With the ledger the owner is asked for.
-        self._doubt = (before.watch.path, before.watch.owner) != (self.watch.path, self.watch.owner)
+        self.scans.ledger_doubted = (before.watch.path, before.watch.owner) != (self.watch.path, self.watch.owner)
         for holding, former in zip(self.holdings, before.holdings, strict=True):
             holding.take_over(former)
 
@@ -202,14 +182,14 @@ class FolderMirror:
             self.root.open()
             self.root.lock(self._lock_fallback())
         except (FolderUnavailable, LockHeld) as error:
-            if isinstance(error, LockHeld) and self.looks == 0 and not self.patient:
+            if isinstance(error, LockHeld) and self.scans.done == 0 and not self.patient:
                 raise
             self.lose(error.sentence())
             return False
         self.available, self.trouble, self._unlooked = True, "", True
         self._identity = self.root.identity
         self._logger.info("folder.available", folder=self.name, path=self.watch.path)
-        self.ask_look("folder available")
+        self.scans.ask("folder available")
         return True
 
     def lose(self, sentence: str) -> None:
@@ -287,25 +267,10 @@ class FolderMirror:
 
     # -- looks -------------------------------------------------------------------------------------------
 
-    def ask_look(self, reason: str, *, doubt: bool = False, urgent: bool = False, thorough: bool = True) -> int:
-        """Have the whole folder compared soon; the number that `looks` must reach for it to be done.
-
-        *doubt*: the ledger is read again first. *urgent*: somebody waits for it. *thorough*: a change may not have been
-        told, so that all that differs is read, too what differs in ctime alone (see `_is_trusted`).
-        """
-        if urgent:
-            self._look_allowed = 0.0
-        if self.asked == self.looks_started:
-            self.asked += 1
-            self._look_reason = reason
-        self._doubt = self._doubt or doubt
-        self._thorough = self._thorough or thorough
-        return self.asked
-
     @property
     def looking(self) -> bool:
         """Whether a look is asked for or under way, or what it found is not yet accounted for."""
-        return self._look is not None or self.asked > self.looks or bool(self._trees)
+        return self._look is not None or self.scans.asked > self.scans.done or bool(self._trees)
 
     @property
     def readable(self) -> bool:
@@ -317,19 +282,19 @@ class FolderMirror:
         """Whether the ledger must be read before the next look."""
         if not self.available or self.loading:
             return False
-        return self.ledger is None or (self._doubt and self._look is None)
+        return self.ledger is None or (self.scans.ledger_doubted and self._look is None)
 
     def begin_ledger(self) -> None:
         """The ledger is read from here on: what is doubted now is settled by that, what is doubted later is not."""
-        self.ledger, self.loading, self._doubt = None, True, False
+        self.ledger, self.loading, self.scans.ledger_doubted = None, True, False
 
     def take_ledger(self, ledger: Ledger) -> None:
         """A fresh belief: whatever was deduced from the old one is deduced again."""
         self.ledger, self.loading = ledger, False
         self.unproven = []
         self.deletes.clear()
-        if self.asked == self.looks_started:
-            self.ask_look("collection read")
+        if not self.scans.is_asked:
+            self.scans.ask("collection read")
 
     def next_moment(self, now: float, *, taking: bool, backlog: bool) -> float | None:
         """The earliest monotonic moment at which this folder wants a step.
@@ -340,12 +305,12 @@ class FolderMirror:
             return max(self.owner_due, now + RETRY_FOLDER_SECONDS)
         if not self.available:
             return self._try_again
-        moments = [self._periodic, self._doubtful]
+        moments = self.scans.moments()
         if self.ledger is not None and not self.loading and not self.unproven:
             if taking:
                 moments.append(self.pending.next_ready(backlog=backlog))
-            if self.asked > self.looks_started and not self._doubt:
-                moments.append(self._look_allowed)
+            if self.scans.may_begin(math.inf):
+                moments.append(self.scans.allowed_at)
             moments.append(self._trees.next_moment())
             if self.readable:
                 moments.append(min((until for _, until in self.aside.values()), default=None))
@@ -363,10 +328,10 @@ class FolderMirror:
 
     def _step_full_look(self, now: float, *, jitter: float, until: float) -> bool:
         if self._look is None:
-            if self.asked == self.looks_started or now < self._look_allowed or self.unproven or self._doubt:
+            if self.unproven or not self.scans.may_begin(now):
                 return False
-            self.looks_started = self.asked
-            self._trusting, self._thorough = self.watched and not self._thorough, False
+            thorough = self.scans.begin()
+            self._trusting = self.watched and not thorough
             self._turn += 1
             self._look = self._full_look(jitter)
         for _ in self._look:
@@ -377,16 +342,10 @@ class FolderMirror:
 
     def schedule(self, now: float) -> None:
         """Ask for the looks whose time has come."""
-        if self._doubtful is not None and now >= self._doubtful:
-            self._doubtful = None
-            self.ask_look(self.doubt_text, doubt=True)
-        if self._periodic is not None and now >= self._periodic:
-            self._periodic = None
-            # Others may have changed the collection too: a periodic look believes nothing.
-            self.ask_look("periodic", doubt=True, thorough=False)
+        self.scans.ask_what_is_due(now)
         if not self.looking and any(holding.scan_wanted_in == 0 for holding in self.holdings):
             # What it ends with is a delete: whose points they are is asked anew, with the ledger.
-            self.ask_look("hold ended", doubt=True, thorough=False)
+            self.scans.ask("hold ended", doubt=True, thorough=False)
         # While a scan goes on, it is not known yet whether the files of before are still there.
         if (
             self.readable
@@ -406,9 +365,9 @@ class FolderMirror:
         counts = LookCounts()
         # What is rejected from here on may lie where the look has already been.
         rejected, aside, met = dict(self.rejected), dict(self.aside), set[bytes]()
-        self._logger.info("scan.started", folder=self.name, reason=self._look_reason)
+        self._logger.info("scan.started", folder=self.name, reason=self.scans.reason)
         if not self.check_root():
-            self._abandon()
+            self.scans.abandon()
             return
         if not self._unlooked:
             self._note_known_files()
@@ -427,7 +386,7 @@ class FolderMirror:
         except FolderUnavailable as error:
             self.lose(error.sentence())
         if not self.check_root():
-            self._abandon()
+            self.scans.abandon()
             return
         self.mounts.note(counts.linked.values())
         self._forget_unmet(rejected, aside, met)
@@ -441,10 +400,10 @@ class FolderMirror:
         finished = self._clock.monotonic()
         self.last_look_seconds = finished - started
         self.last_look_finished = self._clock.now().timestamp()
-        self._look_allowed = finished + (finished - started) * (1 / LOOK_SHARE - 1)
-        self._periodic = finished + self.watch.rescan_minutes * 60 * (1 + jitter) if self.watch.rescan_minutes else None
+        period = self.watch.rescan_minutes * 60 * (1 + jitter) if self.watch.rescan_minutes else None
+        self.scans.finish(finished, finished - started, period=period)
         if self._rejections.has_crashed:
-            self._look_by(finished + RETRY_CRASHED_SECONDS)
+            self.scans.ask_by(finished + RETRY_CRASHED_SECONDS)
         self._logger.info(
             "scan.finished",
             folder=self.name,
@@ -475,16 +434,8 @@ class FolderMirror:
         polled = self.watch.backend == "polling" or silent_file_system(self.root.descriptor, self.root.path)
         return max(self.watch.settle_seconds, POLL_SECONDS if polled else 0.0)
 
-    def _look_by(self, moment: float) -> None:
-        """Have the next periodic look at monotonic *moment* at the latest."""
-        self._periodic = moment if self._periodic is None else min(self._periodic, moment)
-
-    def _abandon(self) -> None:
-        """The folder went away under the look: what it saw proves nothing."""
-        self.asked, self._thorough = max(self.asked, self.looks_started + 1), True
-
     def _accounted(self) -> None:
-        self.looks = self.looks_started
+        self.scans.account()
         self.mounts.tell(self.deletes.away)
         self.deletes.look_ended()
         for holding in self.holdings:
@@ -585,12 +536,12 @@ class FolderMirror:
     def look_at(self, path: bytes, now: float, *, removed: bool = False) -> None:
         """An event named this path. *removed*: the kernel reported that it was deleted or moved away."""
         if self.ledger is None or not self.readable:
-            self.ask_look("events while away")
+            self.scans.ask("events while away")
             return
         if not self.rules.admits(path):
             return
         if self.watch.max_images:
-            self.ask_look("events")
+            self.scans.ask("events")
             return
         found = look(self.root, self.rules, path, follow_symlinks=self.watch.follow_symlinks)
         point = point_uuid(self.name, path)
@@ -598,7 +549,7 @@ class FolderMirror:
             self.deletes.back(point)
             self._look_at_file(path, found, point, now)
         elif found is Absence.UNREADABLE:
-            self._thorough = True
+            self.scans.thorough = True
             return
         elif found is Absence.NOT_REGULAR:
             self._reject(path, b"", RejectReason.NOT_REGULAR, "It is not a regular file.")
@@ -663,7 +614,7 @@ class FolderMirror:
         # By which path a linked directory is entered, and which images are the first, only a whole look can tell.
         if self.readable and not (self.watch.max_images or self.watch.follow_symlinks):
             self._trees.add(directory)
-        self.ask_look("directory changed", thorough=not self._trees)
+        self.scans.ask("directory changed", thorough=not self._trees)
 
     def _step_trees(self, now: float, *, until: float) -> bool:
         if not self._trees or not self.readable:
@@ -732,7 +683,7 @@ class FolderMirror:
     def _reject(self, path: bytes, signature: bytes, reason: RejectReason, message: str, ignored_as: str = "") -> None:
         self._changing.pop(path, None)
         if reason is RejectReason.CRASHED:
-            self._look_by(self._clock.monotonic() + RETRY_CRASHED_SECONDS)
+            self.scans.ask_by(self._clock.monotonic() + RETRY_CRASHED_SECONDS)
         rejection = self._rejections.add(path, signature, reason, message, ignored_as)
         if rejection is not None:
             self._drop_point_of_rejected(point_uuid(self.name, path), rejection)
@@ -759,23 +710,8 @@ class FolderMirror:
         elif self.ledger is not None:
             self.ledger.remove(point_uuid(self.name, candidate.path))
         if not outcome.waiting:
-            self.doubt("a point is not there", now)
+            self.scans.doubt("a point is not there", now)
             self.again(candidate, now)
-
-    def doubt(self, text: str, now: float) -> None:
-        """Have everything read and compared again, after a pause that grows until `is_certain`."""
-        self.doubts += 1
-        self.doubt_text = text
-        self._doubtful = now + pause_seconds(self.doubts)
-
-    @property
-    def will_look_again(self) -> bool:
-        """Whether everything is going to be read and compared again for a doubt."""
-        return self._doubtful is not None
-
-    def is_certain(self) -> None:
-        """The store's own count is what is believed."""
-        self.doubts, self.doubt_text, self._doubtful = 0, "", None
 
     def has_moved_on(self, candidate: Candidate) -> bool:
         """Whether the file of a *candidate* that waits in the pipeline is another one by now, or gone."""

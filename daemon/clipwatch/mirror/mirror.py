@@ -203,7 +203,7 @@ class Mirror:
     def _hear(self, dirty: Dirty, now: float) -> None:
         for name, reason in dirty.everywhere.items():
             if name in self.folders:
-                self.folders[name].ask_look(reason)
+                self.folders[name].scans.ask(reason)
         for name, directories in dirty.trees.items():
             for directory in directories if name in self.folders else ():
                 self.folders[name].look_below(directory)
@@ -285,7 +285,7 @@ class Mirror:
             self._logger.warning("collection.missing", reason=error.sentence())
             self.store_state.lost(error, now)
             for folder in self.folders.values():
-                folder.ask_look("collection missing", doubt=True)
+                folder.scans.ask("collection missing", doubt=True)
         if isinstance(error, StoreRejected) and self.store_state.park(error, now, writing=writing):
             self._logger.error("store.rejected", reason=error.message, hint=error.hint)
 
@@ -295,7 +295,7 @@ class Mirror:
         if available:
             # What others, or an answer that was lost, did meanwhile is not known: believe nothing.
             for folder in self.folders.values():
-                folder.ask_look("store recovered", doubt=True, thorough=False)
+                folder.scans.ask("store recovered", doubt=True, thorough=False)
 
     def note_kills(self) -> None:
         """To be called once in a while: tells whose death the kernel's next one will explain."""
@@ -604,7 +604,7 @@ class Mirror:
                 self._is_quiet(folder, patient=patient)
                 and (
                     not folder.available
-                    or self._counted.get(folder.name, 0) == folder.looks
+                    or self._counted.get(folder.name, 0) == folder.scans.done
                     or self._gives_up_on(folder, patient)
                 )
                 for folder in self.folders.values()
@@ -624,19 +624,19 @@ class Mirror:
             and (len(folder.pending) == len(folder.restless) or (not patient and self.pipeline.unconfirmed.is_full))
             and not folder.unproven
             and (not folder.deletes.gone or folder.deletes.hold is not None)
-            and (not folder.will_look_again or (not patient and folder.doubts >= TRIES))
+            and (not folder.scans.is_doubtful or (not patient and folder.scans.doubts >= TRIES))
         )
 
     def _count_exactly(self, folder: FolderMirror) -> None:
         """After each look, once all of it is done: the store's own exact count must be what we believe."""
         if (
             folder.available
-            and folder.looks
-            and self._counted.get(folder.name) != folder.looks
+            and folder.scans.done
+            and self._counted.get(folder.name) != folder.scans.done
             and self._is_quiet(folder)
             and self._may_write(self._clock.monotonic())
         ):
-            self._counted[folder.name] = folder.looks
+            self._counted[folder.name] = folder.scans.done
             self._suspects.acquit(folder.name, {*folder.pending, *folder.aside})
             folder.loading = True
             self.writer.run(
@@ -650,13 +650,13 @@ class Mirror:
             self._counted.pop(folder.name, None)
         elif answer != believed:
             self._logger.warning("collection.surprise", folder=folder.name, points=answer, believed=believed)
-            folder.doubt(f"the store counts {answer} points, not {believed}", self._clock.monotonic())
+            folder.scans.doubt(f"the store counts {answer} points, not {believed}", self._clock.monotonic())
         else:
-            folder.is_certain()
+            folder.scans.is_certain()
             self._logger.info("collection.counted", folder=folder.name, points=answer, exact=True)
 
     def _tell_exact(self, now: float) -> None:
-        looks = tuple(folder.looks for folder in self.folders.values())
+        looks = tuple(folder.scans.done for folder in self.folders.values())
         if (
             looks != self._exact_looks
             and self._may_write(now)
@@ -688,7 +688,7 @@ class Mirror:
     def ask_looks(self, reason: str) -> dict[str, int]:
         """Have all folders compared; for each the number its `looks` must reach."""
         self.pipeline.unconfirmed.hurry()
-        return {name: folder.ask_look(reason, doubt=True, urgent=True) for name, folder in self.folders.items()}
+        return {name: folder.scans.ask(reason, doubt=True, urgent=True) for name, folder in self.folders.items()}
 
     def confirm(self) -> dict[str, int]:
         """A person says that what is held is really gone; a scan finds out once more what is.
@@ -698,7 +698,7 @@ class Mirror:
         wanted = {}
         for name, folder in self.folders.items():
             if folder.confirm():
-                wanted[name] = folder.ask_look("confirmed", urgent=True)
+                wanted[name] = folder.scans.ask("confirmed", urgent=True)
         return wanted
 
     # -- other settings ------------------------------------------------------------------------------------------

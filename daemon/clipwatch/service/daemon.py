@@ -190,7 +190,7 @@ class Daemon:
         for folder in list(self.mirror.folders.values()):
             if folder.trouble and not folder.available:
                 reasons.append(folder.trouble)
-            elif not folder.looks:
+            elif not folder.scans.done:
                 reasons.append(f"The first scan of folder {folder.name} is not done.")
         return reasons
 

@@ -129,7 +129,7 @@ def describe_mirror(
         elif folder.ledger is None:
             state = "starting"
         elif folder.looking or len(folder.pending) or folder.in_hand:
-            state = "scanning" if not folder.looks or folder.looking else "watching"
+            state = "scanning" if not folder.scans.done or folder.looking else "watching"
         else:
             state = "watching"
         folders.append(

@@ -46,7 +46,7 @@ class SyncRequest:
         # A folder that has not been tried yet has neither been found nor said what is wrong with it.
         untried = any(not f.available and not f.trouble for f in folders.values())
         at_rest = self._mirror.quiet or self._mirror.has_given_up
-        if untried or not at_rest or any(folders[n].looks < self._looks[n] for n in waited_for):
+        if untried or not at_rest or any(folders[n].scans.done < self._looks[n] for n in waited_for):
             return False
         self.result = self.counts()
         self.undone = [f.trouble for f in folders.values() if not f.available]
@@ -68,8 +68,8 @@ class SyncRequest:
         waiting = len(folder.pending) - len(folder.restless)
         if unconfirmed and waiting:
             yield f"{waiting} more files of folder {folder.name} wait until those are confirmed."
-        if folder.doubts:
-            yield f"The collection was not as it should be: {folder.doubt_text} ({folder.name})."
+        if folder.scans.doubts:
+            yield f"The collection was not as it should be: {folder.scans.doubt_text} ({folder.name})."
         if folder.deletes.held:
             yield f"{folder.deletes.held} deletes in folder {folder.name} are held ({folder.hold_text})."
         refused = [it for it in folder.rejected.values() if it.reason is RejectReason.STORE_REFUSED]

@@ -138,7 +138,7 @@ def test_a_new_file_on_the_mountpoint_is_not_stored_before_the_loss_is_seen(b: B
     b.folder.mkdir()
     assert not b.one.check_root()
     put(b.folder, "new.png", picture(50))
-    b.one._look_allowed = b.clock.seconds + 60
+    b.one.scans.allowed_at = b.clock.seconds + 60
     b.clock.jump(3)
     b.touch("new.png")
     b.quiet()

@@ -340,10 +340,10 @@ def test_a_directory_that_moves_while_its_files_are_in_hand_leaves_no_point_behi
         b.start()
         run_until(b.now, b.clock, lambda: b.now.pipeline.inference.queued)
         (b.folder / "old").rename(b.folder / "new")
-        looks = b.one.looks
+        looks = b.one.scans.done
         b.touch_tree("new")
         b.touch_tree("old")
-        run_until(b.now, b.clock, lambda: b.one.looks > looks)
+        run_until(b.now, b.clock, lambda: b.one.scans.done > looks)
         held.go_on.set()
         b.quiet()
         b.assert_exact()

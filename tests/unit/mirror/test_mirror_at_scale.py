@@ -69,7 +69,7 @@ def test_a_step_costs_no_more_with_many_files_waiting_and_many_points_gone(b: Be
     ]
     ledger.load([rows])
     b.one.take_ledger(ledger)
-    run_until(mirror, b.clock, lambda: b.one.looks_started == b.one.asked and not b.one.unproven, seconds=60)
+    run_until(mirror, b.clock, lambda: b.one.scans.started == b.one.scans.asked and not b.one.unproven, seconds=60)
     assert len(b.one.pending) == number
     began = time.process_time()
     for _ in range(200):

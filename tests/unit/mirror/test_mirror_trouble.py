@@ -289,12 +289,12 @@ def test_a_point_that_somebody_deletes_before_its_file_is_touched_is_made_again(
 def test_a_look_asked_for_during_a_look_is_another_one(b: Bench) -> None:
     fill(b.folder, 3)
     b.start()
-    run_until(b.now, b.clock, lambda: b.one.looks_started == 1)
-    wanted = b.one.ask_look("test")
+    run_until(b.now, b.clock, lambda: b.one.scans.started == 1)
+    wanted = b.one.scans.ask("test")
     assert wanted == 2
-    assert b.one.ask_look("again") == 2, "those that wait share one"
+    assert b.one.scans.ask("again") == 2, "those that wait share one"
     b.quiet()
-    assert b.one.looks == 2
+    assert b.one.scans.done == 2
 
 
 def test_an_end_is_not_kept_waiting_by_reading_the_collection(b: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -362,7 +362,7 @@ def test_a_count_that_never_agrees_is_doubted_with_growing_pauses_and_ends_a_pas
     assert scans(b) - before <= 9
     monkeypatch.setattr(b.store, "count", count)
     b.look()
-    assert b.one.doubts == 0
+    assert b.one.scans.doubts == 0
     b.assert_exact()
 
 

@@ -194,7 +194,7 @@ def test_a_person_can_confirm_that_a_disk_is_gone_for_good(b: Bench, usb: Disk, 
     b.look()
     if by == "the daemon":
         wanted = b.now.confirm()
-        assert wanted == {"images": b.one.asked}
+        assert wanted == {"images": b.one.scans.asked}
     else:
         b.stop()
         b.start()
