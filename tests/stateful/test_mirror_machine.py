@@ -413,7 +413,7 @@ class MirrorMachine(RuleBasedStateMachine):
         self.b.assert_exact()
 
     def put_aside(self) -> bool:
-        return any(folder.aside for folder in self.b.now.folders.values())
+        return any(folder.work.aside for folder in self.b.now.folders.values())
 
     def teardown(self) -> None:
         try:

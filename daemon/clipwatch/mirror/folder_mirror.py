@@ -30,7 +30,7 @@ from clipwatch.mirror.known_files import KnownFiles, still_there
 from clipwatch.mirror.ledger import Ledger
 from clipwatch.mirror.mounts import Mounts, sentence
 from clipwatch.mirror.notebook import Notebook, Rejection
-from clipwatch.mirror.pending import OnTheWay, Pending
+from clipwatch.mirror.pending import OnTheWay
 from clipwatch.mirror.pipeline import Mismatched, Rejected, Stored
 from clipwatch.mirror.plan import (
     KEEPS_ITS_POINT,
@@ -45,6 +45,7 @@ from clipwatch.mirror.rejections import Rejections
 from clipwatch.mirror.schedule import SCAN_SHARE, ScanSchedule
 from clipwatch.mirror.trees import Trees
 from clipwatch.mirror.unmet import Judged, judge
+from clipwatch.mirror.worklist import WorkList
 from clipwatch.records import Candidate, FileStat, Signature, path_text, point_uuid
 
 RETRY_FOLDER_SECONDS: Final = 2.0
@@ -52,10 +53,6 @@ RETRY_FOLDER_SECONDS: Final = 2.0
 
 ASK_OWNER_SECONDS: Final = 30.0
 """How often a folder whose points are another's is asked for again."""
-
-RESTLESS_SECONDS: Final = 30.0
-RESTLESS_SETTLE_TIMES: Final = 10
-"""A file that has been changing for so long, or for so many settle times, keeps nothing else waiting."""
 
 LINKED_TURNS: Final = 720
 """A file with several names that differs from its point in ctime alone is read in one of so many scans: within 30 days
@@ -103,8 +100,7 @@ class FolderMirror:
         self.rules = FileRules.from_config(watch)
         self._rules_digest, self._rules_before = rules_digest(watch), notebook.rules(watch.name)
         self.root = Root(watch)
-        self.pending = Pending(watch.settle_seconds, on_the_way)
-        self._on_the_way = on_the_way
+        self.work = WorkList(watch.settle_seconds, on_the_way)
         self.rebuild_hold = Holding(watch.name, Kind.REBUILD, limits=limits, notebook=notebook, clock=clock)
         """The points that the new collection of a rebuild lacks."""
         self.deletes = Deletes(
@@ -130,13 +126,6 @@ class FolderMirror:
         self.scans = ScanSchedule()
         self.patient = False
         """Whether a lock that another process holds is waited for, rather than an end from the start."""
-        self.in_hand: dict[bytes, Candidate] = {}
-        self.aside: dict[bytes, tuple[Signature, float]] = {}
-        """Files that were alone in hand at several deaths: as they were then, and when they are tried again."""
-        self._changing: dict[bytes, float] = {}
-        """Files that changed when they were to be taken, and since which monotonic moment."""
-        self._look_after: set[bytes] = set()
-        """Paths that changed while they were in hand."""
         self._model, self._clock, self._logger, self._notebook = model, clock, logger, notebook
         self._lock_fallback = lock_fallback
         self._stop = threading.Event()
@@ -148,8 +137,6 @@ class FolderMirror:
         self._look: Iterator[None] | None = None
         self._try_again = 0.0
         self._identity = (0, 0)
-        self._given_up: set[bytes] = set()
-        """Of `in_hand`: those whose point the store will not hold soon, so that no gone point waits for them."""
         self._unlooked = True
         """No look has begun since the folder was found: what is in it may be another folder's."""
         self.unproven: list[bytes] = []
@@ -165,7 +152,8 @@ class FolderMirror:
 
         All else is found out by a look, which also keeps the promises of looks that were asked of *before*.
         """
-        self.in_hand, self.ledger, self._given_up = before.in_hand, before.ledger, before._given_up
+        self.work.take_over(before.work)
+        self.ledger = before.ledger
         self.scans.take_over(before.scans)
         # With the ledger the owner is asked for.
         self.scans.ledger_doubted = (before.watch.path, before.watch.owner) != (self.watch.path, self.watch.owner)
@@ -201,9 +189,7 @@ class FolderMirror:
         self._look = None
         self._trees.clear()
         self.unproven = []
-        self.pending.clear()
-        self._changing.clear()
-        self.aside.clear()
+        self.work.clear()
         self.deletes.clear()
 
     @property
@@ -225,15 +211,8 @@ class FolderMirror:
     def _note_known_files(self) -> None:
         """Files without a point prove later that the folder is the same one, unless a loss is open already."""
         if self.deletes.holding.points_before is None:
-            pending = ((path, self.pending.signature(path)) for path in self.pending)
-            self._known.note(
-                chain(
-                    ((path, candidate.stat.signature.pack()) for path, candidate in self.in_hand.items()),
-                    ((path, signature.pack()) for path, signature in pending if signature is not None),
-                    ((path, rejection.signature) for path, rejection in self.rejected.items()),
-                    ((path, signature.pack()) for path, (signature, _) in self.aside.items()),
-                )
-            )
+            rejected = ((path, rejection.signature) for path, rejection in self.rejected.items())
+            self._known.note(chain(self.work.signatures(), rejected))
 
     def kept(self) -> int:
         """How many of the files without a point that were known before any loss are still there."""
@@ -308,12 +287,12 @@ class FolderMirror:
         moments = self.scans.moments()
         if self.ledger is not None and not self.loading and not self.unproven:
             if taking:
-                moments.append(self.pending.next_ready(backlog=backlog))
+                moments.append(self.work.pending.next_ready(backlog=backlog))
             if self.scans.may_begin(math.inf):
                 moments.append(self.scans.allowed_at)
             moments.append(self._trees.next_moment())
             if self.readable:
-                moments.append(min((until for _, until in self.aside.values()), default=None))
+                moments.append(self.work.next_from_aside())
         if not self.looking:
             wanted = (holding.scan_wanted_in for holding in self.holdings)
             moments += [now + seconds for seconds in wanted if seconds is not None]
@@ -350,11 +329,10 @@ class FolderMirror:
         if (
             self.readable
             and not self.looking
-            and len(self.pending) + len(self.in_hand) > 2 * len(self._known.signatures)
+            and len(self.work.pending) + len(self.work.in_hand) > 2 * len(self._known.signatures)
         ):
             self._note_known_files()
-        for path in [path for path, (_, until) in self.aside.items() if now >= until] if self.readable else ():
-            del self.aside[path]
+        for path in self.work.back_from_aside(now) if self.readable else ():
             self.look_at(path, now)
 
     def _full_look(self, jitter: float) -> Iterator[None]:
@@ -364,7 +342,7 @@ class FolderMirror:
         self.deletes.holding.scan_begins(len(self.ledger))
         counts = LookCounts()
         # What is rejected from here on may lie where the look has already been.
-        rejected, aside, met = dict(self.rejected), dict(self.aside), set[bytes]()
+        rejected, aside, met = dict(self.rejected), dict(self.work.aside), set[bytes]()
         self._logger.info("scan.started", folder=self.name, reason=self.scans.reason)
         if not self.check_root():
             self.scans.abandon()
@@ -374,10 +352,11 @@ class FolderMirror:
         self._unlooked = False
         self.ledger.begin_look()
         self.mounts.look_begins()
-        self.pending.settle(self._settle_seconds())
+        self.work.pending.settle(self._settle_seconds())
         if not self.watch.max_images:
-            # They have no point that could be missed yet, and what moved a directory left no mark on the files in it.
-            self._look_after.update(self.in_hand)
+            # Files in hand have no point yet that the scan could miss, and moving a directory changes no file's times:
+            # each of them is checked again afterwards.
+            self.work.check_again(self.work.in_hand.keys())
         try:
             for files in self._chunks(counts, met):
                 counts.images += len(files)
@@ -426,8 +405,8 @@ class FolderMirror:
             if self.rejected.get(path) is rejected[path]:
                 self._rejections.forget(path)
         for path in aside.keys() - met:
-            if self.aside.get(path) is aside[path]:
-                del self.aside[path]
+            if self.work.aside.get(path) is aside[path]:
+                del self.work.aside[path]
 
     def _settle_seconds(self) -> float:
         """Where others write, the kernel may tell for seconds what was true before: until the next poll."""
@@ -453,9 +432,7 @@ class FolderMirror:
                 yield listing.files
         if self.watch.max_images:
             first = cut_to_first(everything, self.watch.max_images)
-            for path in [path for path in self.pending if path not in first]:
-                self.pending.forget(path)
-            self._look_after.update(self.in_hand.keys() - first)
+            self.work.keep_first(first)
             yield Files((path, stat) for path, stat in everything.items() if path in first)
 
     def _note(self, listing: Listing, counts: LookCounts, met: set[bytes]) -> None:
@@ -487,9 +464,9 @@ class FolderMirror:
             if self._is_trusted(path, stat, comparison.ids[index]):
                 continue
             counts.differing += 1
-            if path in self.aside:
+            if path in self.work.aside:
                 met.add(path)
-            self._differs(path, stat, now, fresh=False)
+            self.work.differs(path, stat, now, fresh=False)
 
     def _is_trusted(self, path: bytes, stat: FileStat, point: bytes) -> bool:
         """Whether a file that differs is not read now, since nothing but its number of names is likely to have changed.
@@ -497,7 +474,9 @@ class FolderMirror:
         Of a name made or removed elsewhere the kernel tells nothing; of a change made by this name it does, and then
         the file is read. Each such file has its turn all the same: it may have been changed by another of its names.
         """
-        if not self._trusting or stat.links < 2 or path in self.pending or path in self.aside or self.ledger is None:
+        if not self._trusting or stat.links < 2 or self.ledger is None:
+            return False
+        if path in self.work.pending or path in self.work.aside:
             return False
         turn = int.from_bytes(point[:4], "big") * LINKED_TURNS >> 32
         return turn != self._turn % LINKED_TURNS and differs_in_ctime_alone(stat.signature, self.ledger.get(point))
@@ -554,9 +533,8 @@ class FolderMirror:
         elif found is Absence.NOT_REGULAR:
             self._reject(path, b"", RejectReason.NOT_REGULAR, "It is not a regular file.")
         else:
-            self._settle(path)
-            if path in self.in_hand:
-                self._look_after.add(path)
+            self.work.forget(path)
+            self.work.check_again((path,))
             self._rejections.forget(path)
             if self.ledger.get(point) is None or not self.check_root():
                 return
@@ -566,48 +544,21 @@ class FolderMirror:
             else:
                 self.deletes.set_aside(point, mount)
 
-    def _differs(self, path: bytes, stat: FileStat, now: float, *, fresh: bool) -> None:
-        if path in self.aside:
-            if self.aside[path][0] == stat.signature:
-                return
-            del self.aside[path]
-        in_hand = self.in_hand.get(path)
-        if in_hand is None:
-            self._observe(path, stat, now, fresh=fresh)
-        elif in_hand.stat.signature != stat.signature:
-            self._look_after.add(path)
-
-    def _observe(self, path: bytes, stat: FileStat, now: float, *, fresh: bool) -> None:
-        self.pending.observe(path, stat.signature, now, fresh=fresh, awaited=not self._is_restless(path, now))
-
-    def _settle(self, path: bytes) -> None:
-        """The path waits for nothing."""
-        self.pending.forget(path)
-        self._changing.pop(path, None)
-        self.aside.pop(path, None)
-
-    def _is_restless(self, path: bytes, now: float) -> bool:
-        since = self._changing.get(path)
-        return since is not None and now - since >= max(
-            RESTLESS_SECONDS, RESTLESS_SETTLE_TIMES * self.watch.settle_seconds
-        )
-
     @property
     def restless(self) -> list[bytes]:
         """Pending files that have been changing for so long that nothing waits for them any more."""
-        now = self._clock.monotonic()
-        return [path for path in self._changing if path in self.pending and self._is_restless(path, now)]
+        return self.work.restless(self._clock.monotonic())
 
     def _look_at_file(self, path: bytes, stat: FileStat, point: bytes, now: float) -> None:
         assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
         rejection = self.rejected.get(path)
         if rejection is not None and rejection.signature == stat.signature.pack():
-            self._settle(path)
+            self.work.forget(path)
             return
-        if reason_for(stat.signature, self.ledger.get(point)) is None and path not in self.in_hand:
-            self._settle(path)
+        if reason_for(stat.signature, self.ledger.get(point)) is None and path not in self.work.in_hand:
+            self.work.forget(path)
         else:
-            self._differs(path, stat, now, fresh=True)
+            self.work.differs(path, stat, now, fresh=True)
 
     def look_below(self, directory: bytes) -> None:
         """An event named a directory: what is in it may be new, and what was in it may be gone."""
@@ -633,41 +584,33 @@ class FolderMirror:
     def candidate(self, path: bytes, now: float) -> Candidate | None:
         """A settled path as a candidate in hand, after one more look; None where there is nothing to do now."""
         assert self.ledger is not None  # noqa: S101 - callers look only with a ledger
-        expected = self.pending.signature(path)
+        expected = self.work.pending.signature(path)
         found = look(self.root, self.rules, path, follow_symlinks=self.watch.follow_symlinks)
         if not isinstance(found, FileStat):
-            self.pending.forget(path)
+            self.work.pending.forget(path)
             self.look_at(path, now)
             return None
         if found.signature != expected:
-            self._changing.setdefault(path, now)
-            self._observe(path, found, now, fresh=False)
+            self.work.changed(path, found, now)
             return None
         reason = reason_for(found.signature, self.ledger.get(point_uuid(self.name, path)))
         if reason is None:
-            self._settle(path)
+            self.work.forget(path)
             return None
-        candidate = self.in_hand[path] = Candidate(self.name, path, found, reason)
-        self._on_the_way.enter(found.signature.size)
-        self.pending.forget(path)
+        candidate = Candidate(self.name, path, found, reason)
+        self.work.take(candidate)
         return candidate
 
     # -- outcomes --------------------------------------------------------------------------------------------
 
     def _let_go(self, candidate: Candidate, now: float) -> None:
-        taken = self.in_hand.pop(candidate.path, None)
-        if candidate.path in self._given_up:
-            self._given_up.discard(candidate.path)
-        elif taken is not None:
-            self._on_the_way.leave(taken.stat.signature.size)
-        if candidate.path in self._look_after:
-            self._look_after.discard(candidate.path)
+        if self.work.leave(candidate):
             self.look_at(candidate.path, now)
 
     def stored(self, outcome: Stored, now: float) -> None:
         """The collection holds the candidate's point."""
         self._rejections.forget(outcome.candidate.path)
-        self._changing.pop(outcome.candidate.path, None)
+        self.work.is_settled(outcome.candidate.path)
         if self.ledger is not None:
             self.ledger.put(outcome.row)
         self._let_go(outcome.candidate, now)
@@ -681,7 +624,7 @@ class FolderMirror:
         self._let_go(candidate, now)
 
     def _reject(self, path: bytes, signature: bytes, reason: RejectReason, message: str, ignored_as: str = "") -> None:
-        self._changing.pop(path, None)
+        self.work.is_settled(path)
         if reason is RejectReason.CRASHED:
             self.scans.ask_by(self._clock.monotonic() + RETRY_CRASHED_SECONDS)
         rejection = self._rejections.add(path, signature, reason, message, ignored_as)
@@ -695,8 +638,7 @@ class FolderMirror:
 
     def again(self, candidate: Candidate, now: float) -> None:
         """The candidate changed or went while it was read: look at it again."""
-        self._changing.setdefault(candidate.path, now)
-        self._look_after.add(candidate.path)
+        self.work.moved_on(candidate, now)
         self._let_go(candidate, now)
 
     def learned(self, outcome: Mismatched, now: float) -> None:
@@ -715,31 +657,24 @@ class FolderMirror:
 
     def has_moved_on(self, candidate: Candidate) -> bool:
         """Whether the file of a *candidate* that waits in the pipeline is another one by now, or gone."""
-        if candidate.path not in self._look_after or not self.available:
+        if not self.work.must_check_again(candidate.path) or not self.available:
             return False
         if self.watch.max_images:
             return True  # Whether it is among the first is found out by a scan.
         found = look(self.root, self.rules, candidate.path, follow_symlinks=self.watch.follow_symlinks)
         if isinstance(found, FileStat) and found.signature == candidate.stat.signature:
-            self._look_after.discard(candidate.path)
+            self.work.is_unchanged(candidate.path)
             return False
         return True
 
-    def give_up(self, candidate: Candidate) -> None:
-        """The candidate's point may not come for long: what is gone no longer waits for what it may turn out to be."""
-        taken = self.in_hand.get(candidate.path)
-        if taken is not None and candidate.path not in self._given_up:
-            self._given_up.add(candidate.path)
-            self._on_the_way.leave(taken.stat.signature.size)
-
     def postpone(self, candidate: Candidate, now: float) -> None:
         """The store would not take it now."""
-        self.pending.observe(candidate.path, candidate.stat.signature, now, fresh=False)
+        self.work.pending.observe(candidate.path, candidate.stat.signature, now, fresh=False)
         self._let_go(candidate, now)
 
     def put_aside(self, candidate: Candidate, deaths: int, now: float, seconds: float) -> None:
         """Leave the candidate alone for so many *seconds*, as long as it does not change."""
-        self.aside[candidate.path] = candidate.stat.signature, now + seconds
+        self.work.put_aside(candidate, now + seconds)
         self._logger.warning(
             "image.put_aside",
             folder=self.name,
@@ -810,25 +745,22 @@ class FolderMirror:
     @property
     def images(self) -> int:
         """Images believed to be in the folder: with a point that is not gone, pending without one, or rejected."""
-        if self.ledger is None or len(self.pending) > COUNTED_PENDING:
+        if self.ledger is None or len(self.work.pending) > COUNTED_PENDING:
             return max(0, self.counts.images - self.undecodable.total())
-        unpointed = sum(
-            path not in self.rejected and not self._has_point(path)
-            for path in (*self.in_hand, *self.pending, *self.aside)
-        )
+        unpointed = sum(path not in self.rejected and not self._has_point(path) for path in self.work)
         there = len(self.ledger) - len(self.deletes.gone) - len(self.deletes.away)
         return there + unpointed + self.rejected_images
 
     @property
     def aside_text(self) -> str:
         """A sentence about the files that are put aside; "" where none is."""
-        if not self.aside:
+        if not self.work.aside:
             return ""
-        until, path = min((until, path) for path, (_, until) in self.aside.items())
+        until, path = min((until, path) for path, (_, until) in self.work.aside.items())
         seconds = max(0.0, until - self._clock.monotonic())
         return (
-            f"{len(self.aside)} images in folder {self.name} are put aside, since the program or a decoder was ended "
-            f"while it worked on each alone; {path_text(path)} is tried again in {seconds:.0f} s."
+            f"{len(self.work.aside)} images in folder {self.name} are put aside, since the program or a decoder was "
+            f"ended while it worked on each alone; {path_text(path)} is tried again in {seconds:.0f} s."
         )
 
     def _has_point(self, path: bytes) -> bool:
@@ -864,14 +796,11 @@ class FolderMirror:
         self._stop.set()
         self.available = False
         self.unproven = []
-        self.pending.clear()
+        self.work.pending.clear()
         for holding in self.holdings:
             holding.close()
         self.root.close()
 
     def disown(self) -> None:
         """What is in hand comes back to nobody."""
-        for path, candidate in self.in_hand.items():
-            if path not in self._given_up:
-                self._on_the_way.leave(candidate.stat.signature.size)
-        self.in_hand = {}
+        self.work.disown()

@@ -388,7 +388,7 @@ class Mirror:
             if not room_for_fresh or not folder.readable:
                 continue
             candidates: list[tuple[Candidate, bool]] = []
-            for path, fresh in list(folder.pending.ready(now, room, room_for_fresh)):
+            for path, fresh in list(folder.work.pending.ready(now, room, room_for_fresh)):
                 candidate = folder.candidate(path, now)
                 if candidate is not None and self._may_go(folder, candidate, now, fresh=fresh):
                     candidates.append((candidate, fresh))
@@ -406,7 +406,7 @@ class Mirror:
 
     def _is_any_ready(self, now: float) -> bool:
         return any(
-            folder.readable and (moment := folder.pending.next_ready()) is not None and moment <= now
+            folder.readable and (moment := folder.work.pending.next_ready()) is not None and moment <= now
             for folder in self.folders.values()
         )
 
@@ -449,10 +449,10 @@ class Mirror:
         """Whether nothing is left but suspects that wait to be tried alone."""
         if not self._suspects.waiting:
             return False
-        in_hand = sum(len(folder.in_hand) for folder in self.folders.values()) - len(self.pipeline.unconfirmed)
+        in_hand = sum(len(folder.work.in_hand) for folder in self.folders.values()) - len(self.pipeline.unconfirmed)
         return in_hand <= self._suspects.waiting and all(
             not folder.available
-            or (folder.ledger is not None and not folder.looking and len(folder.pending) == len(folder.restless))
+            or (folder.ledger is not None and not folder.looking and len(folder.work.pending) == len(folder.restless))
             for folder in self.folders.values()
         )
 
@@ -503,7 +503,7 @@ class Mirror:
     def _take_unstored(self, folder: FolderMirror, outcome: Mismatched | Postponed, now: float) -> None:
         """The point is not in the store as it should be."""
         if outcome.failures == TRIES:
-            folder.give_up(outcome.candidate)
+            folder.work.give_up(outcome.candidate)
         if isinstance(outcome, Mismatched):
             folder.learned(outcome, now)
             if outcome.waiting:
@@ -567,9 +567,9 @@ class Mirror:
     def pending(self) -> int:
         """Every known difference not yet true, and paths still to be looked at; held and rejected apart."""
         return sum(
-            len(folder.pending)
-            + len(folder.in_hand)
-            + len(folder.aside)
+            len(folder.work.pending)
+            + len(folder.work.in_hand)
+            + len(folder.work.aside)
             + len(folder.unproven)
             + (0 if folder.deletes.hold else len(folder.deletes.gone))
             + (1 if folder.looking or folder.loading else 0)
@@ -578,7 +578,10 @@ class Mirror:
 
     def lag_seconds(self, now: float) -> float:
         """How long the file that has waited longest for its point has stood still, or been worked on."""
-        moments = [self.pipeline.waiting_since, *(folder.pending.waiting_since() for folder in self.folders.values())]
+        moments = [
+            self.pipeline.waiting_since,
+            *(folder.work.pending.waiting_since() for folder in self.folders.values()),
+        ]
         return max((now - moment for moment in moments if moment is not None), default=0.0)
 
     def unconfirmed(self, folder: str) -> list[Item]:
@@ -620,8 +623,10 @@ class Mirror:
             folder.ledger is not None
             and not folder.looking
             and not folder.loading
-            and len(folder.in_hand) == self._gives_up_on(folder, patient)
-            and (len(folder.pending) == len(folder.restless) or (not patient and self.pipeline.unconfirmed.is_full))
+            and len(folder.work.in_hand) == self._gives_up_on(folder, patient)
+            and (
+                len(folder.work.pending) == len(folder.restless) or (not patient and self.pipeline.unconfirmed.is_full)
+            )
             and not folder.unproven
             and (not folder.deletes.gone or folder.deletes.hold is not None)
             and (not folder.scans.is_doubtful or (not patient and folder.scans.doubts >= TRIES))
@@ -637,7 +642,7 @@ class Mirror:
             and self._may_write(self._clock.monotonic())
         ):
             self._counted[folder.name] = folder.scans.done
-            self._suspects.acquit(folder.name, {*folder.pending, *folder.aside})
+            self._suspects.acquit(folder.name, {*folder.work.pending, *folder.work.aside})
             folder.loading = True
             self.writer.run(
                 partial(self._asked_as_owner, folder, partial(self.store.count, folder.name)),

@@ -128,7 +128,7 @@ def describe_mirror(
             state = "held"
         elif folder.ledger is None:
             state = "starting"
-        elif folder.looking or len(folder.pending) or folder.in_hand:
+        elif folder.looking or len(folder.work.pending) or folder.work.in_hand:
             state = "scanning" if not folder.scans.done or folder.looking else "watching"
         else:
             state = "watching"
@@ -170,7 +170,7 @@ def describe_mirror(
         ),
         **ignored_in(mirror.folders.values()),
         "held": sum(folder["held"] for folder in folders),
-        "put_aside": sum(len(folder.aside) for folder in mirror.folders.values()),
+        "put_aside": sum(len(folder.work.aside) for folder in mirror.folders.values()),
         "unconfirmed": sum(folder["unconfirmed"] for folder in folders),
         "model": describe_model(mirror.encoder),
         "store": {

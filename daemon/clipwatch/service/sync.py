@@ -65,7 +65,7 @@ class SyncRequest:
         unconfirmed = sentence(folder.name, self._mirror.unconfirmed(folder.name))
         if unconfirmed:
             yield unconfirmed
-        waiting = len(folder.pending) - len(folder.restless)
+        waiting = len(folder.work.pending) - len(folder.restless)
         if unconfirmed and waiting:
             yield f"{waiting} more files of folder {folder.name} wait until those are confirmed."
         if folder.scans.doubts:
@@ -116,7 +116,7 @@ class SyncRequest:
 
 def _left_in_folder(folder: FolderMirror) -> Iterator[str]:
     """Sentences about files that were not dealt with."""
-    if folder.aside:
+    if folder.work.aside:
         yield folder.aside_text
     if folder.restless:
         first = path_text(folder.restless[0])

@@ -376,7 +376,7 @@ def test_where_others_write_a_file_must_stand_still_until_the_next_poll(
         b.clock.jump(POLL_SECONDS - 0.1)
         b.now.step()
         assert b.inferences == 0
-        assert b.one.in_hand == {}
+        assert b.one.work.in_hand == {}
         put(b.folder, "slow.png", picture(50))
         b.quiet()
         b.assert_exact()
@@ -571,7 +571,7 @@ def test_a_pending_file_pushed_out_by_an_earlier_one_is_not_stored(tmp_path: Pat
         b.quiet()
         put(b.folder, "9.png", picture(90))
         b.touch("9.png")
-        run_until(b.now, b.clock, lambda: len(b.one.pending) == 1)
+        run_until(b.now, b.clock, lambda: len(b.one.work.pending) == 1)
         put(b.folder, "1.png", picture(91))
         b.touch("1.png")
         b.quiet()

@@ -58,8 +58,8 @@ def test_a_step_costs_no_more_with_many_files_waiting_and_many_points_gone(b: Be
     mirror = b.start()
     run_until(mirror, b.clock, lambda: mirror.store_state.ready and b.one.ledger is not None)
     ledger = Ledger("images", tiny_encoder().fingerprint)
-    run_until(mirror, b.clock, lambda: len(b.one.pending) == number)
-    signature = b.one.pending.signature(b"old/000000.png")
+    run_until(mirror, b.clock, lambda: len(b.one.work.pending) == number)
+    signature = b.one.work.pending.signature(b"old/000000.png")
     assert signature is not None
     rows = [
         LedgerRow(
@@ -70,7 +70,7 @@ def test_a_step_costs_no_more_with_many_files_waiting_and_many_points_gone(b: Be
     ledger.load([rows])
     b.one.take_ledger(ledger)
     run_until(mirror, b.clock, lambda: b.one.scans.started == b.one.scans.asked and not b.one.unproven, seconds=60)
-    assert len(b.one.pending) == number
+    assert len(b.one.work.pending) == number
     began = time.process_time()
     for _ in range(200):
         mirror.step()

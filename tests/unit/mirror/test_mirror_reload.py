@@ -27,7 +27,7 @@ from support.mirrors import (
 def test_files_that_wait_or_are_in_hand_go_on(b: Bench) -> None:
     fill(b.folder, 100)
     b.start()
-    run_until(b.now, b.clock, lambda: b.one.in_hand and len(b.one.pending) > 0)
+    run_until(b.now, b.clock, lambda: b.one.work.in_hand and len(b.one.work.pending) > 0)
     b.reload(extensions=("png",))
     b.quiet()
     b.assert_exact()
@@ -42,7 +42,7 @@ def test_a_gone_point_does_not_wait_for_a_file_that_waited_before_a_reload(tmp_p
         b.quiet()
         put(b.folder, "b.png", padded_picture(2))
         b.touch("b.png")
-        run_until(b.now, b.clock, lambda: b"b.png" in b.one.pending)
+        run_until(b.now, b.clock, lambda: b"b.png" in b.one.work.pending)
         b.reload(ignore=("b.png",))
         (b.folder / "a.png").unlink()
         (b.folder / "b.png").unlink()
@@ -68,7 +68,7 @@ def test_a_gone_point_does_not_wait_for_what_was_in_hand_of_a_folder_that_is_let
         run_until(b.now, b.clock, reached.is_set)
     finally:
         decoder.before = None
-    assert b.one.in_hand
+    assert b.one.work.in_hand
     b.folder = images
     b.reload(name="images")
     (b.folder / "a.png").unlink()
@@ -96,7 +96,7 @@ def test_a_folder_that_goes_takes_its_waiting_files_along(tmp_path: Path) -> Non
         b.quiet()
         put(b.folder, "new.png", picture(9))
         b.touch("new.png")
-        run_until(b.now, b.clock, lambda: b"new.png" in b.one.pending)
+        run_until(b.now, b.clock, lambda: b"new.png" in b.one.work.pending)
         b.folder.rename(b.folder.with_name("away"))
         assert not b.one.check_root()
         assert not b.now._on_the_way, "a point of another folder would wait for it"

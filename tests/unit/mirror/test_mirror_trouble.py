@@ -395,7 +395,7 @@ def put_evil_aside(b: Bench) -> None:
         die_while_decoding(b, "evil.png")
     b.start()
     b.quiet()
-    assert set(b.one.aside) == {b"evil.png"}
+    assert set(b.one.work.aside) == {b"evil.png"}
 
 
 def test_a_file_that_is_put_aside_and_changes_is_tried_at_once(b: Bench) -> None:
@@ -416,7 +416,7 @@ def test_a_file_that_is_put_aside_and_deleted_is_forgotten(b: Bench, told: bool)
         b.quiet()
     else:
         b.look()
-    assert not b.one.aside
+    assert not b.one.work.aside
     b.assert_exact()
 
 
@@ -428,7 +428,7 @@ def test_a_machine_that_goes_down_costs_no_file_anything(b: Bench) -> None:
         b.clock.reboot()
     b.start()
     b.quiet()
-    assert not b.one.aside
+    assert not b.one.work.aside
     b.assert_exact()
 
 
@@ -454,7 +454,7 @@ def test_a_picture_on_which_the_model_dies_is_found_and_the_rest_goes_on(b: Benc
         b.die()
     b.start()
     b.quiet()
-    assert set(b.one.aside) == {b"evil.png"}
+    assert set(b.one.work.aside) == {b"evil.png"}
     assert b.store.count("images") == 10
 
 
@@ -492,7 +492,7 @@ def test_a_file_whose_decoder_is_killed_every_time_is_put_aside(b: Bench) -> Non
     try:
         b.start()
         b.quiet()
-        assert set(b.one.aside) == {b"00003.png"}
+        assert set(b.one.work.aside) == {b"00003.png"}
         assert b.store.count("images") == 7
         assert b.told.events("decode.killed")[-1]["deaths"] == 2
     finally:
@@ -512,7 +512,7 @@ def test_who_was_beside_it_is_not_blamed(b: Bench) -> None:
     b.start()
     b.quiet()
     assert not b.one.rejected
-    assert set(b.one.aside) <= {b"00010.png"}
+    assert set(b.one.work.aside) <= {b"00010.png"}
     assert b.store.count("images") >= 19
 
 

@@ -108,6 +108,6 @@ def test_a_file_is_taken_while_a_large_tree_is_still_being_seen(
         b.touch("fresh.png")
         b.now.step()
         assert 0 < walking <= 4
-        assert b"fresh.png" in b.one.in_hand
+        assert b"fresh.png" in b.one.work.in_hand
         b.quiet()
         b.assert_exact()
