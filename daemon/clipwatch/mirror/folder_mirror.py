@@ -24,6 +24,7 @@ from clipwatch.folder.root import Root
 from clipwatch.folder.rules import FileRules, rules_digest
 from clipwatch.folder.scan import Absence, Listing, look, walk
 from clipwatch.folder.watch import POLL_SECONDS
+from clipwatch.mirror.contents import ContentIndex
 from clipwatch.mirror.deletes import Deletes, Gone
 from clipwatch.mirror.holds import Holding, Kind
 from clipwatch.mirror.known_files import KnownFiles, still_there
@@ -91,7 +92,7 @@ class FolderMirror:
         model: str,
         clock: Clock,
         logger: Any,
-        content_points: Callable[[Sequence[bytes]], Sequence[int]],
+        contents: ContentIndex,
         on_the_way: OnTheWay,
         lock_fallback: Callable[[], Any],
     ) -> None:
@@ -106,7 +107,7 @@ class FolderMirror:
         self.deletes = Deletes(
             folder=watch.name,
             holding=Holding(watch.name, Kind.DELETES, limits=limits, notebook=notebook, clock=clock),
-            content_points=content_points,
+            content_points=contents.points,
             logger=logger,
         )
         self._known = KnownFiles(watch.name, notebook)
@@ -114,7 +115,8 @@ class FolderMirror:
         self._trees = Trees(self.root, self.rules, share=SCAN_SHARE, clock=clock)
         self._rejections = Rejections(watch.name, notebook=notebook, clock=clock, logger=logger)
         self.rejected: Mapping[bytes, Rejection] = self._rejections.by_path
-        self.ledger: Ledger | None = None
+        self._contents = contents
+        self._ledger: Ledger | None = None
         self.loading = False
         self.available = False
         self.trouble = ""
@@ -159,6 +161,16 @@ class FolderMirror:
         self.scans.ledger_doubted = (before.watch.path, before.watch.owner) != (self.watch.path, self.watch.owner)
         for holding, former in zip(self.holdings, before.holdings, strict=True):
             holding.take_over(former)
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """What the collection is believed to hold of this folder; None until that was read."""
+        return self._ledger
+
+    @ledger.setter
+    def ledger(self, ledger: Ledger | None) -> None:
+        self._ledger = ledger
+        self._contents.publish(self.name, ledger)
 
     # -- being there -------------------------------------------------------------------------------
 
@@ -804,3 +816,4 @@ class FolderMirror:
     def disown(self) -> None:
         """What is in hand comes back to nobody."""
         self.work.disown()
+        self._contents.publish(self.name, None)

@@ -25,6 +25,7 @@ from clipwatch.errors import (
 from clipwatch.folder.inbox import Dirty, Inbox
 from clipwatch.folder.opened import open_file
 from clipwatch.memory import give_back
+from clipwatch.mirror.contents import ContentIndex
 from clipwatch.mirror.deletes import Gone
 from clipwatch.mirror.folder_mirror import FolderMirror
 from clipwatch.mirror.jobs import Lane, Mailbox
@@ -105,7 +106,7 @@ class Mirror:
         self._counted: dict[str, int] = {}
         self._file_bytes = config.limits.file_bytes
         self._suspects = Suspects(notebook, clock=clock, logger=logger, crash_report=crash_report)
-        self._on_the_way = OnTheWay()
+        self._on_the_way, self._contents = OnTheWay(), ContentIndex()
         self.failed: ClipwatchError | None = None
         """What the store said when it was given up on, or refused."""
         self.folders: dict[str, FolderMirror] = {}
@@ -113,7 +114,7 @@ class Mirror:
             self.folders[watch.name] = self._new_folder(watch, lock_fallback)
         self._lock_fallback = lock_fallback
         self.pipeline = Pipeline(
-            decoder=decoder(self._has_content),
+            decoder=decoder(self._contents.has),
             encoder=encoder,
             store=store,
             mailbox=self.mailbox,
@@ -121,7 +122,7 @@ class Mirror:
             clock=clock,
             logger=logger,
             batch=config.batch,
-            has_content=self._has_content,
+            contents=self._contents,
             same_point=self._same_point,
             on_outcome=self._take_outcome,
             on_harmless=self._suspects.done,
@@ -135,20 +136,12 @@ class Mirror:
             model=self.encoder.fingerprint,
             clock=self._clock,
             logger=self._logger,
-            content_points=self._content_points,
+            contents=self._contents,
             on_the_way=self._on_the_way,
             lock_fallback=partial(lock_fallback, watch.name),
         )
 
     # -- what the collection already has -----------------------------------------------------------------
-
-    def _content_points(self, keys: Sequence[bytes]) -> list[int]:
-        ledgers = [folder.ledger for folder in list(self.folders.values())]
-        counts = [ledger.content_points(keys) for ledger in ledgers if ledger is not None]
-        return [sum(points) for points in zip(*counts, strict=True)] if counts else [0] * len(keys)
-
-    def _has_content(self, content: str) -> bool:
-        return content not in self.pipeline.not_reusable and self._content_points([content_key(content)])[0] > 0
 
     def _same_point(self, candidate: Candidate, content: str) -> bool:
         folder = self.folders.get(candidate.folder)

@@ -28,6 +28,7 @@ from clipwatch.errors import (
     StoreUnavailable,
     UpsertRefused,
 )
+from clipwatch.mirror.contents import ContentIndex
 from clipwatch.mirror.jobs import Lane, Mailbox
 from clipwatch.mirror.pauses import pause_seconds
 from clipwatch.mirror.unconfirmed import READ_ONLY_FAILURES, How, Item, Unconfirmed, difference
@@ -177,12 +178,12 @@ class Pipeline:
         clock: Clock,
         logger: Any,
         batch: BatchConfig,
-        has_content: Callable[[str], bool],
+        contents: ContentIndex,
         same_point: Callable[[Candidate, str], bool],
         on_outcome: Callable[[Outcome], None],
         on_harmless: Callable[[Sequence[Candidate]], None],
     ) -> None:
-        """*has_content*: whether some point has a vector of this content.
+        """*contents*: which contents some point has a vector of.
 
         *same_point*: whether the candidate's own point already has this content, made by this model.
         *on_harmless*: these files are read, and what they hold is in no decoder and not in the model: whatever comes
@@ -192,7 +193,7 @@ class Pipeline:
         self._mailbox, self._writer = mailbox, writer
         self._inference = Lane("encode", mailbox)
         self._clock, self._logger, self._batch = clock, logger, batch
-        self._has_content, self._same_point = has_content, same_point
+        self._contents, self._same_point = contents, same_point
         self._on_outcome, self._on_harmless = on_outcome, on_harmless
         self._decoding = 0
         self._fresh: deque[DecodedImage] = deque()
@@ -210,8 +211,6 @@ class Pipeline:
         self._submitted: dict[tuple[str, bytes], float] = {}
         self.unconfirmed = Unconfirmed()
         """Written, or to be written, and not yet found as they should be; not in flight while they wait."""
-        self.not_reusable: set[str] = set()
-        """Contents that the ledger names and the store turned out not to have: decode those after all."""
         self.times = StageTimes()
 
     # -- what the owner asks -------------------------------------------------------------------------
@@ -348,7 +347,7 @@ class Pipeline:
         while (self._fresh or self._decoded) and len(leaders) < self._batch.size:
             image = (self._fresh or self._decoded).popleft()
             followers = self._in_work.get(image.content)
-            if followers is None and self._has_content(image.content):
+            if followers is None and self._contents.has(image.content):
                 # A copy of it was stored since this one was decoded.
                 self._take_known(KnownContent(image.candidate, image.content))
             elif followers is None and (twin := self.unconfirmed.with_content(image.content)) is not None:
@@ -424,7 +423,7 @@ class Pipeline:
                 point = reused_point(item.candidate, item.content, self._encoder.fingerprint, vector, source)
                 items.append(Item(item.candidate, item.content, point, How.REUSED))
             else:
-                self.not_reusable.add(item.content)
+                self._contents.is_unusable(item.content)
                 self._finish(NotReady(item.candidate))
         if items:
             self._write(items)
@@ -527,7 +526,7 @@ class Pipeline:
         for item, outcome in outcomes:
             followers = self._in_work.pop(item.content, []) if item.how is How.EMBEDDED else []
             shared += [self._with_vector_of(item, image) for image in followers]
-            self.not_reusable.discard(item.content)
+            self._contents.is_usable(item.content)
             if isinstance(outcome, (Mismatched, Postponed)) and outcome.waiting:
                 self._keep(item)
                 self._on_outcome(outcome)
