@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,15 +29,15 @@ HARMLESS = ("/dev/null", "/memfd:", "/proc/")
 
 
 @pytest.fixture
-def quiet_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
+def quiet_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     """As on a person's machine: an empty HOME, and nothing set that keeps libraries quiet."""
     for name in (*CI_MARKS, "ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "DO_NOT_TRACK"):
         monkeypatch.delenv(name, raising=False)
     (home.path / "person").mkdir()
-    (home.path / "tmp").mkdir()
-    home.environment |= {"HOME": str(home.path / "person"), "TMPDIR": str(home.path / "tmp")}
     home.add_samples("cat.jpg", "coffee.jpg", "moon.png")
-    return home
+    with tempfile.TemporaryDirectory() as temporary:  # with a path short enough for a socket's
+        home.environment |= {"HOME": str(home.path / "person"), "TMPDIR": temporary}
+        yield home
 
 
 def traced(home: Home, *arguments: str, expect: int = 0) -> Trace:
@@ -79,13 +80,14 @@ def assert_quiet(trace: Trace, home: Home) -> None:
     }
     assert not {path for path in outside if "__pycache__" not in path}
     assert not list((home.path / "person").iterdir())
-    assert not list((home.path / "tmp").iterdir())
+    assert not list(Path(home.environment["TMPDIR"]).iterdir())
 
 
 def is_ours(path: Path, home: Home) -> bool:
-    """In state, store or models; the control socket is reached by way of a descriptor of its directory."""
+    """In state, store or models, or temporary; the control socket is reached by a descriptor of its directory."""
     around = {path, *path.parents}
-    return bool(around & {home.path / "data", home.path / "models"}) or path.match("/proc/self/fd/*/control.sock")
+    ours = {home.path / "data", home.path / "models", Path(home.environment["TMPDIR"])}
+    return bool(around & ours) or path.match("/proc/self/fd/*/control.sock")
 
 
 @pytest.mark.slow

@@ -62,6 +62,7 @@ def test_pictures_of_a_folder_that_is_not_configured_are_left_out_and_told(mirro
 
 
 def test_paths_alone_are_no_json(home: Home) -> None:
+    home.add_samples("cat.jpg")
     assert "exclude each other" in home.run("search", "cat", "-0", "--json", expect=2).stderr
 
 

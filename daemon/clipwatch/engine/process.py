@@ -54,6 +54,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
+def _short_temporary(name: str) -> str:
+    """A directory for temporary files in which a socket called *name* has a path that is short enough."""
+    there = tempfile.gettempdir()
+    candidates = [there, *(base for base in ("/tmp", "/dev/shm") if os.access(base, os.W_OK | os.X_OK))]  # noqa: S108
+    made = "/clipwatch-" + "x" * 8 + "/" + name  # as `mkdtemp` will call it
+    return next((base for base in candidates if len(os.fsencode(base + made)) <= _SOCKET_PATH_BYTES), there)
+
+
 def _no_directory(error: OSError) -> ClipwatchError:
     message = f"No directory for the embedded store's socket could be made: {error}."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -183,7 +191,7 @@ class Engine:
         if len(os.fsencode(chosen.absolute() / name)) <= _SOCKET_PATH_BYTES:
             return chosen.absolute() / name
         try:
-            self._temporary = Path(tempfile.mkdtemp(prefix="clipwatch-"))
+            self._temporary = Path(tempfile.mkdtemp(prefix="clipwatch-", dir=_short_temporary(name)))
         except OSError as error:
             raise _no_directory(error) from error
         return self._temporary / name

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import stat
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -141,3 +142,13 @@ def test_debris_of_a_crash_is_removed_and_a_lost_shard_is_made_anew(tmp_path: Pa
         client.upsert("c", [models.PointStruct(id=2, vector=[1.0, 0.0])])
         assert client.count("c").count == 1
     assert any("holds no data" in line for line in notes.lines())
+
+
+def test_a_socket_finds_a_place_where_the_temporary_directory_has_a_long_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("t" * 90)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with running_engine(tmp_path / "store", runtime=long) as engine:
+        assert len(os.fsencode(engine.socket_path)) <= 107
