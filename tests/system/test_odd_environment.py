@@ -119,3 +119,96 @@ def test_one_folder_twice_by_a_bind_mount_is_told_as_such(home: Home) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert "watch[0].path and watch[1].path are the same folder" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving up root's rights needs root")
+def test_a_directory_that_may_not_be_entered_is_one_sentence(home: Home) -> None:
+    (home.path / "closed").mkdir(mode=0o700)
+    script = 'cd closed && exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", COMMAND, "status"],
+        cwd=home.path, env=home.full_environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "current directory" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def latin_1(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a locale in ISO-8859-1; where none can be made, of one in ASCII."""
+    directory = tmp_path_factory.mktemp("locale")
+    name = "de_DE.ISO-8859-1"
+    try:
+        subprocess.run(
+            ["localedef", "-i", "de_DE", "-f", "ISO-8859-1", directory / name], capture_output=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    return {"LC_ALL": name, "LOCPATH": str(directory)}
+
+
+def _in_bytes(home: Home, *arguments: str | bytes, expect: int = 0) -> bytes:
+    done = subprocess.run(
+        [COMMAND, *arguments], cwd=home.path, env=home.full_environment(), capture_output=True, check=False
+    )
+    assert (done.returncode, b"Traceback" in done.stderr) == (expect, False), done.stderr.decode("utf-8", "replace")
+    return done.stdout
+
+
+def test_folders_named_in_utf_8_are_mirrored_in_a_locale_of_another_character_set(
+    home: Home, latin_1: dict[str, str]
+) -> None:
+    home.add_samples("cat.jpg", "astronaut.jpg")
+    home.environment |= latin_1
+    for name, picture in (("b\u00fccher", "cat.jpg"), ("\u65e5\u672c", "astronaut.jpg")):
+        (home.path / name).mkdir()
+        (home.images / picture).rename(home.path / name / picture)
+    (home.path / "config.toml").write_text(
+        '[[watch]]\npath = "b\u00fccher"\nname = "one"\n[[watch]]\npath = "\u65e5\u672c"\nname = "two"\n',
+        encoding="utf-8",
+    )
+    _in_bytes(home, "sync")
+    _in_bytes(home, "verify")
+    assert b"\\u65e5\\u672c" in _in_bytes(home, "status")
+    paths = set(_in_bytes(home, "search", "-0", "cat").split(b"\0")[:-1])
+    assert paths == {
+        os.fsencode(home.path) + b"/" + below.encode()
+        for below in ("b\u00fccher/cat.jpg", "\u65e5\u672c/astronaut.jpg")
+    }
+
+
+def test_words_are_understood_in_the_character_set_of_the_locale(home: Home, latin_1: dict[str, str]) -> None:
+    if "LOCPATH" not in latin_1:
+        pytest.skip("no locale in ISO-8859-1 can be made")
+    home.add_samples("cat.jpg")
+    home.images.rename(home.path / "b\u00fccher")
+    (home.path / "config.toml").write_text('[[watch]]\npath = "b\u00fccher"\nname = "b\u00fccher"\n', encoding="utf-8")
+    home.environment |= latin_1
+    _in_bytes(home, "sync")
+    found = _in_bytes(home, "search", "-f", "--filter", b"folder=b\xfccher", b"k\xe4tzchen")
+    assert found.endswith("b\u00fccher/cat.jpg\n".encode())
+    assert b"b\xfccher" in _in_bytes(home, "status")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("locale", ["usual", "other"])
+def test_closed_streams_harm_nothing(home: Home, latin_1: dict[str, str], closed: str, locale: str) -> None:
+    home.environment |= latin_1 if locale == "other" else {}
+    home.images.mkdir()
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" config init {closed}', COMMAND],
+        cwd=home.path, env=home.full_environment(), capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"# " in (home.path / "config.toml").read_bytes()
+
+
+@pytest.mark.parametrize("encoding", ["ascii:strict", "utf-16", "cp500"])
+def test_any_encoding_of_the_streams_will_do(home: Home, encoding: str) -> None:
+    home.add_samples("cat.jpg")
+    home.images.rename(home.path / "b\u00fccher")
+    (home.path / "config.toml").write_text('[[watch]]\npath = "b\u00fccher"\n', encoding="utf-8")
+    home.environment["PYTHONIOENCODING"] = encoding
+    said = _in_bytes(home, "sync").decode(encoding.partition(":")[0])
+    assert said.startswith("1 images: 1 embedded")
+    _in_bytes(home, "status")

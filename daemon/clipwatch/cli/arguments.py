@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import locale
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 from clipwatch.errors import ConfigError
+
+
+def as_text(word: str) -> str:
+    """An argument that means text, not a file: in UTF-8, else in the locale's character set, else unchanged."""
+    try:
+        return os.fsencode(word).decode()
+    except UnicodeDecodeError:
+        try:
+            return os.fsencode(word).decode(locale.getencoding())
+        except (UnicodeDecodeError, LookupError):  # a locale may name what Python does not know
+            return word
+    except UnicodeEncodeError:
+        return word
 
 
 class Parser(argparse.ArgumentParser):

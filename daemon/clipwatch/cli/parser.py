@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, Final
 
 from clipwatch import __version__
-from clipwatch.cli.arguments import Parser
+from clipwatch.cli.arguments import Parser, as_text
 from clipwatch.cli.completion import FILES
 from clipwatch.cli.nowhere import refuse_nowhere
 from clipwatch.config import LogConfig
@@ -73,13 +73,13 @@ def build_parser() -> Parser:
     sub.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
     command("confirm", "carry out deletes that are held")
     sub = command("forget", "delete the points of a folder name that is no longer in the configuration")
-    sub.add_argument("name", metavar="NAME")
+    sub.add_argument("name", metavar="NAME", type=as_text)
     sub.add_argument("--force", action="store_true", help="even where another machine mirrors it")
     sub = command("adopt", "take over the points of a folder that another machine has mirrored")
-    sub.add_argument("name", metavar="NAME")
+    sub.add_argument("name", metavar="NAME", type=as_text)
     sub = command("migrate", "copy the collection into another store, without inference")
     sub.add_argument("--to", required=True, metavar="URL", help="embedded:DIRECTORY, or a server's address")
-    sub.add_argument("--collection", metavar="NAME", help="another name there (the same)")
+    sub.add_argument("--collection", metavar="NAME", type=as_text, help="another name there (the same)")
     sub.add_argument("--api-key-file", metavar="FILE", type=expanded, help="the key of that server")
     command("check", "a doctor: what is wrong, and the cure")
     sub = command("model", "the models it knows; get, look at or make one")

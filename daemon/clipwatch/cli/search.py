@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from clipwatch.cli.arguments import as_text
 from clipwatch.cli.asking import ask_daemon, print_json, result_of, say_undone
 from clipwatch.cli.assemble import Context, opened
 from clipwatch.config import WatchConfig
@@ -118,11 +119,14 @@ def _words_or_picture(word: str, file_bytes: int) -> dict[str, Any]:
 
 
 def _utf8(word: str) -> str:
-    """Itself; raises `ConfigError` for bytes that are no text, which neither a model nor a store can be asked for."""
+    """It as text; raises `ConfigError` for bytes that are none, which neither a model nor a store can be asked for."""
+    word = as_text(word)
     try:
         word.encode()
     except UnicodeEncodeError as error:
-        raise ConfigError(f"{word!r} is no text in UTF-8.", hint="Write it in UTF-8.") from error
+        raise ConfigError(
+            f"{word!r} is no text in UTF-8, nor in the locale's characters.", hint="Write it in UTF-8."
+        ) from error
     return word
 
 
