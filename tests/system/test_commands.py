@@ -60,10 +60,9 @@ def test_a_folder_becomes_a_verified_collection_and_follows_its_changes(home: Ho
 
     plan = home.json("sync", "--dry-run")["plan"]
     assert {(action["action"], action["reason"], action["path"]) for action in plan} == {
-        ("embed", "new", "kitten.jpg"),
+        ("reuse", "new", "kitten.jpg"),
         ("reuse", "renamed", "luna.png"),
-        ("embed", "changed", "grass.jpg"),
-        ("embed", "changed", "gravel.jpg"),
+        ("reuse", "changed", "gravel.jpg"),
         ("delete", "renamed", "moon.png"),
         ("delete", "gone", "rocket.jpg"),
     }

@@ -56,7 +56,7 @@ class Seen:
 
     trouble: ClipwatchError | None = None
     images: int = 0
-    """Pictures that can be decoded, as far as that is known; see `OPENED`."""
+    """As a scan counts them: by their names, without those known to be in another format; see `OPENED`."""
     ignored: dict[str, int] = field(default_factory=dict)
     undecodable: dict[str, int] = field(default_factory=dict)
     """Of *ignored*: pictures in another format."""
@@ -93,6 +93,7 @@ def see(watch: WatchConfig) -> Seen:
             if listing.unreadable:
                 seen.unreadable.append(path_text(listing.directory) or ".")
             add_types(seen.ignored, listing.ignored)
+            seen.images += len(listing.not_regular)
             for path, found in listing.files:
                 if other := _other_format(root, watch, path, seen):
                     for types in (seen.ignored, seen.undecodable):

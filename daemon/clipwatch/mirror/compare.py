@@ -87,26 +87,32 @@ class Difference:
         return [*unread, told] if held else unread
 
 
+def load_ledger(store: Store, folder: str, model: str) -> Ledger:
+    """What the collection holds of one folder, in one complete read."""
+    ledger = Ledger(folder, model)
+    try:
+        ledger.load(store.ledger(folder))
+    except CollectionMissing:
+        ledger.load([])
+    return ledger
+
+
 def compare_folder(
     root: Root,
     watch: WatchConfig,
     store: Store,
-    model: str,
+    ledger: Ledger,
     *,
     mounts: Collection[bytes] = (),
     rules_changed: bool = False,
 ) -> Difference:
-    """One complete look and one complete read. *root* is open. *mounts*: the mount points seen in the folder.
+    """One complete look. *root* is open, *ledger* just loaded. *mounts*: the mount points seen in the folder.
 
     *rules_changed*: see `unmet.judge`.
 
     Raises `FolderUnavailable`.
     """
-    difference = Difference(watch, Ledger(watch.name, model))
-    try:
-        difference.ledger.load(store.ledger(watch.name))
-    except CollectionMissing:
-        difference.ledger.load([])
+    difference = Difference(watch, ledger)
     difference.ledger.begin_look()
     for files in listed(root, watch, difference):
         difference.take(files)

@@ -162,6 +162,12 @@ class Ledger:
                 for key, points in zip(keys, (right - left).tolist(), strict=True)
             ]
 
+    def sizes(self) -> set[int]:
+        """The sizes in bytes of the files whose points were made by the present model."""
+        with self._lock:
+            sizes = set(np.unique(self._signatures[self._present & (self._model == 0), 0]).tolist())
+            return sizes | {known.size for known in self._recent.values() if known.model == 0}
+
     # -- changing, after the store did ------------------------------------------------------------
 
     def put(self, row: LedgerRow) -> None:

@@ -49,6 +49,14 @@ def differs_in_ctime_alone(signature: Signature, known: Known | None) -> bool:
     )
 
 
+def is_same_but_ctime(noted: bytes, signature: Signature) -> bool:
+    """Whether a file has the size and mtime of a *noted* (packed) signature, whatever its ctime."""
+    if len(noted) != len(signature.pack()):
+        return False  # Of what was no regular file.
+    before = Signature.unpack(noted)
+    return (before.size, before.mtime_ns) == (signature.size, signature.mtime_ns)
+
+
 def may_have_healed(rejection: Rejection, now: float) -> bool:
     """Whether a file that is as it was when it was rejected is tried again *now* (seconds since the epoch)."""
     if rejection.reason is RejectReason.CRASHED:

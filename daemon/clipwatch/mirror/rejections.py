@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from clipwatch.clock import Clock
 from clipwatch.errors import RejectReason
 from clipwatch.mirror.notebook import Notebook, Rejection
-from clipwatch.mirror.plan import KEEPS_ITS_POINT
-from clipwatch.records import path_text
+from clipwatch.mirror.plan import KEEPS_ITS_POINT, is_same_but_ctime
+from clipwatch.records import Signature, path_text
 
 
 class Rejections:
@@ -38,12 +39,13 @@ class Rejections:
     def add(
         self, path: bytes, signature: bytes, reason: RejectReason, message: str, ignored_as: str = ""
     ) -> Rejection | None:
-        """Note and tell one; None where the same is known."""
+        """Note and tell one; None where the same is known. It is not told again where only the file's ctime changed."""
         now = self._clock.now().timestamp()
         rejection = Rejection(self._folder, path, signature, reason, sys.intern(message), now, ignored_as)
-        if reason is not RejectReason.CRASHED and self.by_path.get(path) == rejection:
+        before = self.by_path.get(path)
+        if reason is not RejectReason.CRASHED and before == rejection:
             return None
-        self._count(self.by_path.get(path), -1)
+        self._count(before, -1)
         self._count(rejection, 1)
         self.by_path[path] = rejection
         if reason in KEEPS_ITS_POINT:
@@ -51,6 +53,8 @@ class Rejections:
         else:
             self.keeping.discard(path)
         self._notebook.reject(rejection)
+        if _is_told(before, rejection):
+            return rejection
         if not ignored_as:
             self._logger.warning(
                 "image.rejected", folder=self._folder, path=path_text(path), reason=str(reason), message=message
@@ -82,3 +86,11 @@ class Rejections:
             self._count(rejection, -1)
             self.keeping.discard(path)
             self._notebook.accept(self._folder, path)
+
+
+def _is_told(before: Rejection | None, now: Rejection) -> bool:
+    """Whether *before* told what *now* says of a file whose ctime alone changed since, as by a hard link."""
+    if before is None or now.reason is RejectReason.CRASHED or not now.signature:
+        return False
+    same = replace(before, signature=now.signature) == now
+    return same and is_same_but_ctime(before.signature, Signature.unpack(now.signature))

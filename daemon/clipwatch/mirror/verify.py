@@ -14,7 +14,7 @@ from clipwatch.errors import FileNotReady, FileRejected, RejectReason
 from clipwatch.folder.ignored import add_types, other_picture, telling
 from clipwatch.folder.opened import open_file
 from clipwatch.folder.root import Root
-from clipwatch.mirror.compare import Difference, compare_folder, listed
+from clipwatch.mirror.compare import Difference, compare_folder, listed, load_ledger
 from clipwatch.mirror.ledger import content_key
 from clipwatch.mirror.notebook import Rejection
 from clipwatch.mirror.pipeline import Decoder
@@ -85,7 +85,8 @@ class _Verification:
     )
 
     def compare(self, root: Root, watch: WatchConfig, *, deep: bool) -> None:
-        difference = compare_folder(root, watch, self.store, self.encoder.fingerprint, mounts=self.mounts(watch.name))
+        ledger = load_ledger(self.store, watch.name, self.encoder.fingerprint)
+        difference = compare_folder(root, watch, self.store, ledger, mounts=self.mounts(watch.name))
         difference.drop_same_content(partial(content_of, root, watch, file_bytes=self.file_bytes))
         self.result["undone"] += difference.undone()
         add_types(self.ignored, difference.ignored)

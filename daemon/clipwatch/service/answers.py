@@ -12,6 +12,7 @@ import numpy as np
 from clipwatch.config import Config
 from clipwatch.errors import ClipwatchError, CollectionMissing, ConfigError, FileRejected
 from clipwatch.folder.opened import restat
+from clipwatch.mirror.compare import load_ledger
 from clipwatch.mirror.dry_run import plan_folder
 from clipwatch.mirror.losses import Now
 from clipwatch.mirror.notebook import NotedLosses, Rejection
@@ -195,12 +196,14 @@ class Answers:
         """What a pass would do *now*; see `mirror.dry_run.plan_folder`. At the end `undone`, sentences."""
         self._check_owners()
         undone: list[str] = []
+        names, model = [watch.name for watch in self._config.watch], self._encoder.fingerprint
+        ledgers = {name: load_ledger(self.store, name, model) for name in names}
         for watch in self._config.watch:
             actions, sentences = plan_folder(
                 watch,
                 self._config,
                 store=self.store,
-                model=self._encoder.fingerprint,
+                ledgers=ledgers,
                 rejections=self._rejections,
                 losses=self._losses,
                 mounts=self._mounts,

@@ -15,13 +15,14 @@ from clipwatch.config import Config, WatchConfig
 from clipwatch.errors import RejectReason
 from clipwatch.folder import opened, scan
 from clipwatch.folder.beneath import open_beneath
+from clipwatch.mirror.compare import load_ledger
 from clipwatch.mirror.dry_run import plan_folder
 from clipwatch.mirror.losses import Now, hold_seconds
 from clipwatch.mirror.notebook import read_losses, read_mounts, read_rejections
 from clipwatch.mirror.verify import verify
 from clipwatch.records import Point, point_uuid, uuid_text
 from clipwatch.store.contract import Refusal
-from support.mirrors import Bench, fill, picture, put, shared_decoder, tiny_encoder
+from support.mirrors import FOLDER, Bench, fill, picture, put, shared_decoder, tiny_encoder
 
 
 def watched(b: Bench) -> WatchConfig:
@@ -65,7 +66,7 @@ def plan_of(b: Bench) -> tuple[list[dict[str, Any]], list[str]]:
         watched(b),
         Config(limits=b.limits),
         store=b.store,
-        model=tiny_encoder().fingerprint,
+        ledgers={FOLDER: load_ledger(b.store, FOLDER, tiny_encoder().fingerprint)},
         rejections=noted(b),
         mounts=mounts(b),
         losses=lambda folder: read_losses(
@@ -240,11 +241,11 @@ def test_a_picture_without_a_usable_vector_is_rejected_and_not_missing(b: Bench)
 
 def test_a_known_bad_file_is_in_no_plan_until_it_changes(b: Bench) -> None:
     fill(b.folder, 1)
-    put(b.folder, "bad.png", b"no picture")
+    put(b.folder, "bad.png", picture(5)[:60])
     assert planned(b) == {("embed", "new", "00000.png"), ("embed", "new", "bad.png")}
     b.sync()
     assert planned(b) == set()
-    put(b.folder, "bad.png", b"still no picture")
+    put(b.folder, "bad.png", picture(5)[:61])
     assert planned(b) == {("embed", "new", "bad.png")}
 
 
