@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from support.mirrors import Bench, fill, padded_picture, picture, put
+from clipwatch.config import Config
+from clipwatch.mirror.compare import load_ledger
+from clipwatch.mirror.dry_run import plan_folder
+from clipwatch.mirror.losses import Now
+from clipwatch.mirror.notebook import read_losses
+from support.mirrors import FOLDER, HOUR, Bench, fill, padded_picture, picture, put, tiny_encoder
 from unit.mirror.test_verify_and_plan import planned
 
 GIF = b"GIF89a" + bytes(40)
@@ -130,3 +136,39 @@ def test_a_rejected_file_with_other_content_of_its_size_and_time_is_told(b: Benc
     os.utime(b.folder / "a.png", ns=(before.st_atime_ns, before.st_mtime_ns))
     b.sync()
     assert [event["reason"] for event in b.told.events("image.rejected")] == ["truncated", "unsupported"]
+
+
+def test_after_a_change_of_the_model_each_content_is_embedded_once(b: Bench) -> None:
+    b.encoder = tiny_encoder(1)
+    fill(b.folder, 2)
+    shutil.copy(b.folder / "00000.png", b.folder / "copy.png")
+    b.sync()
+    b.encoder = tiny_encoder()
+    assert sync_as_planned(b) == {
+        ("embed", "model", "00000.png"),
+        ("embed", "model", "00001.png"),
+        ("reuse", "model", "copy.png"),
+    }
+
+
+def test_what_another_folder_has_is_reused(b: Bench, tmp_path: Path) -> None:
+    fill(b.folder, 2)
+    b.sync()
+    model = tiny_encoder().fingerprint
+    fill(tmp_path / "more", 3)
+    other = replace(b.watch, name="more", path=str(tmp_path / "more"))
+    plan, _ = plan_folder(
+        other,
+        Config(),
+        store=b.store,
+        ledgers={name: load_ledger(b.store, name, model) for name in (FOLDER, "more")},
+        rejections=lambda _: {},
+        losses=lambda folder: read_losses(b.state / "n", folder, kind="deletes", now=Now.of(b.clock), seconds=HOUR),
+        mounts=lambda _: (),
+        now=Now.of(b.clock),
+    )
+    assert {(item["action"], item["path"]) for item in plan} == {
+        ("reuse", "00000.png"),
+        ("reuse", "00001.png"),
+        ("embed", "00002.png"),
+    }
