@@ -99,6 +99,29 @@ def test_a_folder_that_moved_on_its_machine_is_still_its_owners(
     assert not nas.claims()
 
 
+def test_a_copied_folder_with_its_state_directory_is_not_the_one_that_moved(
+    store: QdrantStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`cp -r` of configuration, pictures and state on one machine: the original is still where it was."""
+    monkeypatch.setattr(module, "machine_id", lambda: "nas")
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    original.mkdir()
+    copy.mkdir()
+    nas = Machine(store, tmp_path, "nas", str(original))
+    assert nas.claims()
+    nas.path = str(copy)
+    with pytest.raises(OwnedElsewhere, match=rf"belong to {original} on nas; this is {copy} on nas"):
+        nas.owners.check("images")
+    assert not nas.claims()
+    link = tmp_path / "link"
+    link.symlink_to(original)
+    nas.path = str(link)
+    assert nas.claims(), "the same directory by another path"
+    nas.path = str(copy)
+    original.rmdir()
+    assert nas.claims(), "and now it has moved"
+
+
 class Interrupted:
     """A store where another machine does something just before the request number *moment* is answered."""
 

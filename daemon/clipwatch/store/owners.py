@@ -67,7 +67,7 @@ class Standing(StrEnum):
     FREE = "free"
     OURS = "ours"
     MOVED = "moved"
-    """Ours under another path, or with another `owner` setting: noted from this state directory."""
+    """Ours before the folder moved, or got another `owner` setting: noted from this state directory."""
     OTHER = "another's"
 
 
@@ -106,8 +106,26 @@ def first_of(marks: Iterable[Mark]) -> Mark | None:
     return min(marks, key=lambda mark: (mark.since, mark.owner.key), default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What the state directory remembers of a folder name: the owner's *key* ("": none), and where the folder was."""
+
+    key: str = ""
+    path: str = ""
+
+    def is_copied(self, path: str) -> bool:
+        """Whether the folder is still at the noted path, though ours is at *path*: the state directory was copied."""
+        try:
+            return bool(self.path) and os.path.isdir(self.path) and not os.path.samefile(self.path, path)
+        except OSError:
+            return True  # That it is gone is not known.
+
+
 def judge(marks: Iterable[Mark], ours: str, known: str) -> Standing:
-    """*ours*: our key; *known*: the one that this machine has noted before, from the same state directory, or ""."""
+    """*ours*: our key; *known*: the one that this machine has noted before, from the same state directory, or "".
+
+    *known* is "" too where the folder is still where it was then: what is here is a copy.
+    """
     first = first_of(marks)
     if first is None:
         return Standing.FREE
@@ -172,7 +190,7 @@ class Owners:
 
     def _claim(self, folder: str, ours: Owner) -> None:
         marks = self._marks(folder)
-        standing = judge(marks, ours.key, self._noted_for(folder))
+        standing = judge(marks, ours.key, self._known(folder))
         if standing is Standing.OTHER:
             raise self._refusal(folder, marks, ours)
         if standing is Standing.FREE:
@@ -196,7 +214,7 @@ class Owners:
         ours = self._identify(watch) if watch is not None else None
         with contextlib.suppress(StoreRejected):
             marks = self._marks(folder)
-            if judge(marks, ours.key if ours else "", self._noted_for(folder)) is Standing.OTHER:
+            if judge(marks, ours.key if ours else "", self._known(folder)) is Standing.OTHER:
                 raise self._refusal(folder, marks, ours, hint)
 
     def adopt(self, folder: str) -> Owner | None:
@@ -248,26 +266,33 @@ class Owners:
 
     # -- what this state directory remembers --------------------------------------------------------------
 
-    def _noted_for(self, folder: str) -> str:
-        return self._noted().get(self._scope(folder), "")
+    def _known(self, folder: str) -> str:
+        """The key noted for *folder* from here; "" where none was, or where this state directory is a copy."""
+        noted = self._noted().get(self._scope(folder), Noted())
+        watch = self._watch(folder)
+        return "" if watch is not None and noted.is_copied(watch.path) else noted.key
 
-    def _noted(self) -> dict[str, str]:
-        """Keys by scope, noted from here on this very machine; nothing where the file is lost, or was copied."""
+    def _noted(self) -> dict[str, Noted]:
+        """By scope, what was noted from here on this very machine; nothing where the file is lost or from another."""
         try:
             said = json.loads(self._file.read_bytes())
             if said["machine"] and said["machine"] == machine_id():
-                return {str(scope): str(key) for scope, key in said["held"].items()}
+                return {str(scope): Noted(str(it["key"]), str(it["path"])) for scope, it in said["held"].items()}
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             pass
         return {}
 
     def _note(self, folder: str, key: str) -> None:
+        watch = self._watch(folder)
+        noted = Noted(key, os.path.realpath(watch.path) if watch is not None else "")
         held = self._noted()
-        if held.get(self._scope(folder)) == key:
+        if held.get(self._scope(folder)) == noted:
             return
+        held[self._scope(folder)] = noted
+        told = {scope: {"key": it.key, "path": it.path} for scope, it in held.items()}
         unborn = self._file.with_name(f".{self._file.name}.part")
         try:
-            unborn.write_text(json.dumps({"machine": machine_id(), "held": {**held, self._scope(folder): key}}))
+            unborn.write_text(json.dumps({"machine": machine_id(), "held": told}))
             unborn.replace(self._file)
         except OSError as error:
             self._logger.debug("owner.not_remembered", reason=str(error))
