@@ -62,6 +62,15 @@ def test_every_command_says_within_five_seconds_that_the_daemon_is_stopped(
     assert f"kill -CONT {stopped}" in said
 
 
+@pytest.mark.parametrize("command", [("run",), ("migrate", "--to", "embedded:elsewhere")], ids="-".join)
+def test_what_wants_the_lock_of_a_stopped_daemon_says_how_to_wake_or_end_it(
+    home: Home, stopped: int, command: tuple[str, ...]
+) -> None:
+    said = home.run(*command, expect=4).stderr
+    assert f"kill -CONT {stopped}" in said
+    assert f"kill -KILL {stopped}" in said
+
+
 def test_the_doctor_names_a_stopped_daemon_and_waits_for_no_lock_of_its_store(home: Home, stopped: int) -> None:
     checks = {check["name"]: check for check in home.json("check", expect=1)["checks"]}
     assert f"(pid {stopped})" in checks["daemon"]["detail"]

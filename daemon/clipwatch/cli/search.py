@@ -134,12 +134,21 @@ def _is_picture(word: str) -> bool:
     """Whether a JPEG or PNG file has this name, or any file has and it looks like a path: that one is refused later."""
     path = Path(word)
     try:
+        if not path.exists() and _is_path(word):
+            raise ConfigError(f"There is no file {word}.", hint="Words to search for are written without a path.")
         if not path.is_file() or path.suffix or os.sep in word:
             return path.is_file()
         with path.open("rb") as file:
             return file.read(MAGIC_BYTES).startswith(MAGICS)
     except (OSError, ValueError):
         return False
+
+
+def _is_path(word: str) -> bool:
+    """Whether *word* can only be meant as a picture's path: nobody searches for such words."""
+    told_as_path = word.startswith(("/", "./", "../"))
+    suffix = Path(word).suffix.removeprefix(".").lower()
+    return " " not in word and (told_as_path or (os.sep in word and suffix in WatchConfig().extensions))
 
 
 def _picture(file: Path, file_bytes: int) -> dict[str, bytes]:

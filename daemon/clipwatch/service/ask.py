@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from clipwatch.errors import ClipwatchError
 from clipwatch.service.control import PAUSE_SECONDS, PIECE_BYTES, Answer, short_path
-from clipwatch.service.state import LOCK_NAME
+from clipwatch.service.state import LOCK_NAME, is_stopped
 
 _LOOK_SECONDS: Final = 1.0
 """After so much silence a daemon is asked whether it is alive."""
@@ -107,15 +107,6 @@ def _peer_of(connection: socket.socket) -> int:
     return int(peer.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, peer.size))[0])
 
 
-def _is_stopped(pid: int) -> bool:
-    """Whether the process is stopped, by SIGSTOP, a terminal or a debugger."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[:1]
-    except OSError:
-        return False
-    return state in ([b"T"], [b"t"])
-
-
 class _Patience:
     """How long one conversation goes on with a daemon that says nothing."""
 
@@ -138,7 +129,7 @@ class _Patience:
             self._alive, self._limit = time.monotonic(), BUSY_SECONDS
             return
         silence = time.monotonic() - self._alive
-        if silence >= (SILENT_SECONDS if _is_stopped(self._pid) else self._limit):
+        if silence >= (SILENT_SECONDS if is_stopped(self._pid) else self._limit):
             raise self.end()
 
     def end(self) -> RemoteError:
@@ -179,7 +170,7 @@ def _holder_of(state: Path) -> int:
 def _silent(state: Path, pid: int = 0) -> RemoteError:
     pid = pid or _holder_of(state)
     who = f"The daemon (pid {pid})" if pid else "The daemon"
-    if pid and _is_stopped(pid):
+    if pid and is_stopped(pid):
         return RemoteError(
             f"{who} holds the lock of {state} and does not answer: it is stopped.",
             hint=f"Let it go on with `kill -CONT {pid}`; or end it with `kill -KILL {pid}`, which loses nothing, and "

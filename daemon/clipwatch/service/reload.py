@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +14,8 @@ from clipwatch.errors import ConfigError
 
 FIXED: Final = ("model", "state", "store", "image.background")
 """Another one of these is another daemon: it takes a restart."""
+
+_KEY: Final = re.compile(rf"(?<![\w.])(?:watch\[[^\]]*\]|{'|'.join(SECTIONS)})\.\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,11 @@ def difference(old: Config, new: Config) -> Difference:
             changed.append(f"watch[{name}]")
     fixed = tuple(key for key in changed if key in FIXED or key.partition(".")[0] in FIXED)
     return Difference(tuple(key for key in changed if key not in fixed), fixed)
+
+
+def named_keys(sentence: str) -> list[str]:
+    """The keys that a sentence about a wrong configuration names, each once: `watch[0].ignore`, `batch.size`."""
+    return list(dict.fromkeys(_KEY.findall(sentence)))
 
 
 def _changed(old: Any, new: Any) -> list[str]:
@@ -68,6 +76,6 @@ def reload(
             return
         take(loaded, found.live)
     except ConfigError as error:
-        logger.error("config.refused", keys=[], reason=error.message, hint=error.hint)
+        logger.error("config.refused", keys=named_keys(error.message), reason=error.message, hint=error.hint)
     else:
         logger.info("config.reloaded", changed=list(found.live))

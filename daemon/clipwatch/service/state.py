@@ -129,7 +129,7 @@ class StateLock:
             pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             raise LockHeld(
                 f"Another clipwatch (pid {pid}) uses the state directory {self._state}.",
-                hint="Stop it first, or give this one its own state.path.",
+                hint=_cure(pid),
             ) from error
         except OSError as error:
             raise unusable(self._state, error) from error
@@ -176,3 +176,20 @@ def keeper(renewals: dict[str, Callable[[], bool]], logger: Any) -> Callable[[],
             logger.warning("state.renewed", what=renewed, message=f"Made again: {', '.join(renewed)}.")
 
     return keep
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether the process is stopped, by SIGSTOP, a terminal or a debugger."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[:1]
+    except OSError:
+        return False
+    return state in ([b"T"], [b"t"])
+
+
+def _cure(pid: str) -> str:
+    """What to do about another process that holds the state directory."""
+    if pid.isdecimal() and is_stopped(int(pid)):
+        go_on, end = f"`kill -CONT {pid}`", f"`kill -KILL {pid}`"
+        return f"It is stopped: let it go on with {go_on}, or end it with {end}, which loses nothing."
+    return "Stop it first, or give this one its own state.path."

@@ -35,6 +35,18 @@ def test_a_weight_stands_before_a_colon(given: str, part: dict[str, Any]) -> Non
     assert request("sea", f"--minus={given}")["minus"] == [part]
 
 
+@pytest.mark.parametrize("word", ["./nope.jpg", "images/nope.JPG", "/nowhere/cat", "../cat"])
+def test_a_path_that_leads_to_no_file_is_not_searched_for_as_words(word: str) -> None:
+    for words in ((word,), ("sea", f"--plus={word}"), ("sea", f"--minus=0.5:{word}")):
+        with pytest.raises(ConfigError, match="There is no file"):
+            request(*words)
+
+
+@pytest.mark.parametrize("word", ["AC/DC", "nope.jpg", "1/2 moon.jpg", "sun/sea"])
+def test_words_that_only_look_like_a_path_are_words(word: str) -> None:
+    assert request(word)["plus"] == [{"text": word}]
+
+
 def test_a_file_is_a_picture_with_or_without_a_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("cat.jpg", "0.5:dog.jpg"):
@@ -57,7 +69,7 @@ def test_words_that_name_pictures_are_pictures(tmp_path: Path, monkeypatch: pyte
     assert request("./images/cat.jpg")["plus"] == [cat]
     assert request("red", "images/cat.jpg", "sea", str(tmp_path / "scan"))["plus"] == [{"text": "red sea"}, cat, scan]
     assert request("scan", "--minus", "scan")["minus"] == [scan], "a picture by its content, whatever its name"
-    for words in ("notes", "images", "images/none.jpg", "cat.jpg"):
+    for words in ("notes", "images", "cat.jpg"):
         assert request(words, f"--minus={words}") == {
             **request("x"),
             "plus": [{"text": words}],

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from clipwatch.config import (
     BatchConfig,
     Config,
@@ -17,7 +19,7 @@ from clipwatch.config import (
 )
 from clipwatch.config_file import LoadedConfig
 from clipwatch.errors import ConfigError
-from clipwatch.service.reload import Difference, difference, reload
+from clipwatch.service.reload import Difference, difference, named_keys, reload
 
 OLD = Config()
 
@@ -97,7 +99,21 @@ def test_a_file_that_cannot_be_read_changes_nothing() -> None:
     assert taken == []
     assert [event for event, _ in lines.told] == ["config.refused"]
     assert "limits.decode_seconds" in lines.told[0][1]["reason"]
+    assert lines.told[0][1]["keys"] == ["limits.decode_seconds"]
     assert lines.told[0][1]["hint"] == "Correct it."
+
+
+@pytest.mark.parametrize(
+    ("sentence", "keys"),
+    [
+        ("watch[0].ignore: '[a' could never match.", ["watch[0].ignore"]),
+        ("watch[0].path and watch[1].path are the same folder.", ["watch[0].path", "watch[1].path"]),
+        ("Unknown key watch[0].path2 in config.toml.", ["watch[0].path2"]),
+        ("/etc/clipwatch/config.toml is not valid TOML: line 3.", []),
+    ],
+)
+def test_the_keys_that_a_refusal_names_are_told(sentence: str, keys: list[str]) -> None:
+    assert named_keys(sentence) == keys
 
 
 def test_what_turns_out_wrong_while_it_is_taken_is_told_as_refused() -> None:
