@@ -118,7 +118,12 @@ def test_a_copied_folder_with_its_state_directory_is_not_the_one_that_moved(
     nas.path = str(link)
     assert nas.claims(), "the same directory by another path"
     nas.path = str(copy)
-    original.rmdir()
+    away = tmp_path / "away"
+    original.rename(away)
+    original.symlink_to(original)  # every stat of it fails, and not for want of a file
+    nas.path = str(copy)
+    assert not nas.claims(), "nothing tells that the original is gone"
+    original.unlink()
     assert nas.claims(), "and now it has moved"
 
 

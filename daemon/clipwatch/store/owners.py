@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -115,10 +116,17 @@ class Noted:
 
     def is_copied(self, path: str) -> bool:
         """Whether the folder is still at the noted path, though ours is at *path*: the state directory was copied."""
+        if not self.path:
+            return False
         try:
-            return bool(self.path) and os.path.isdir(self.path) and not os.path.samefile(self.path, path)
+            there = os.stat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
         except OSError:
-            return True  # That it is gone is not known.
+            return True  # Every other error does not tell that the folder is gone.
+        with contextlib.suppress(OSError):
+            return stat.S_ISDIR(there.st_mode) and not os.path.samestat(there, os.stat(path))
+        return True
 
 
 def judge(marks: Iterable[Mark], ours: str, known: str) -> Standing:
