@@ -338,11 +338,8 @@ class FolderMirror:
             # What it ends with is a delete: whose points they are is asked anew, with the ledger.
             self.scans.ask("hold ended", doubt=True, thorough=False)
         # While a scan goes on, it is not known yet whether the files of before are still there.
-        if (
-            self.readable
-            and not self.looking
-            and len(self.work.pending) + len(self.work.in_hand) > 2 * len(self._known.signatures)
-        ):
+        waiting = len(self.work.pending) + len(self.work.in_hand)
+        if self.readable and not self.looking and self._known.is_outgrown(waiting):
             self._note_known_files()
         for path in self.work.back_from_aside(now) if self.readable else ():
             self.look_at(path, now)

@@ -24,6 +24,10 @@ class KnownFiles:
         self._folder, self._notebook = folder, notebook
         self.signatures: Mapping[bytes, bytes] = notebook.known_files(folder)
 
+    def is_outgrown(self, files: int) -> bool:
+        """Whether so many *files* without a point are worth remembering anew; `MOST` are renewed by each scan."""
+        return len(self.signatures) < MOST and files > 2 * len(self.signatures)
+
     def note(self, files: Iterable[tuple[bytes, bytes]]) -> None:
         """Remember the first of *files* (path, packed signature) instead of the ones before. No files: keep those."""
         signatures = dict(islice(files, MOST))
